@@ -1,0 +1,71 @@
+# make test    everything but what needs a cluster
+# make demo    one update, end to end, on real parts
+# make bench   our figures beside a peer's
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+IMAGE ?= apps-cd/steps:latest
+DOCKER ?= docker
+PYTHON_IMAGE ?=
+KUSTOMIZE_IMAGE ?=
+
+.PHONY: help test lint demo bench golden lock pin image image-help push clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# All is pinned with hashes, so pip need not ask what depends on what.
+$(VENV)/installed: tests/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement tests/requirements.txt
+	touch $@
+
+test: $(VENV)/installed lint  ## everything but what needs a cluster
+	$(BIN)/pytest --numprocesses=auto
+
+lint: $(VENV)/installed  ## ruff, mypy, yamllint
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --quiet --check
+	$(BIN)/mypy
+	$(BIN)/yamllint --strict .
+
+demo: $(VENV)/installed  ## one update, end to end: real git, real Kaniko, a pull request to look at
+	$(BIN)/python -m tests.sandbox.demo $(DEMO)
+
+bench: $(VENV)/installed  ## our figures beside a peer's, in one run
+	$(BIN)/python -m tests.bench
+
+golden: $(VENV)/installed  ## renew the README's tables and the golden files
+	$(BIN)/pytest --quiet --renew-golden
+
+lock: $(VENV)/installed  ## renew the pins and hashes after a change of pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 --output-file images/steps/requirements.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 --output-file tests/requirements.txt --group dev pyproject.toml
+
+image:  ## build the steps' image
+	$(DOCKER) build --file images/steps/Dockerfile --tag $(IMAGE) \
+	  $(if $(PYTHON_IMAGE),--build-arg=PYTHON_IMAGE=$(PYTHON_IMAGE)) \
+	  $(if $(KUSTOMIZE_IMAGE),--build-arg=KUSTOMIZE_IMAGE=$(KUSTOMIZE_IMAGE)) .
+
+STEPS := $(patsubst tekton/stepactions/%.yaml,%,$(filter-out %/kaniko.yaml %/run-command.yaml,$(wildcard tekton/stepactions/*.yaml)))
+
+image-help:  ## --help of every entrypoint, inside the image
+	for step in $(subst -,_,$(STEPS)); do $(DOCKER) run --rm --read-only --network=none $(IMAGE) python -m steps.$$step --help > /dev/null || exit; done
+	$(DOCKER) run --rm --read-only --network=none $(IMAGE) sh -c 'git --version && ssh -V && kustomize version'
+
+push:  ## push the steps' image
+	$(DOCKER) push $(IMAGE)
+
+pin: $(VENV)/installed  ## write the digests of the base images into images/steps/Dockerfile
+	for image in $$(sed -n 's/^ARG [A-Z]*_IMAGE=//p' images/steps/Dockerfile); do \
+	  digest=$$($(DOCKER) buildx imagetools inspect --format '{{.Manifest.Digest}}' "$${image%@*}") || exit; \
+	  sed -i "s#=$$image\$$#=$${image%@*}@$$digest#" images/steps/Dockerfile || exit; \
+	done
+
+clean:  ## forget what was installed and built here
+	rm -rf $(VENV) .cache build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Steps for Tekton: from a commit of an application's source to a pull request that names the new image."""

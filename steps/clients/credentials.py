@@ -1,0 +1,127 @@
+"""Reads credentials from the directory that a Secret is mounted at; whatever it reads is concealed from the log at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from steps import log
+from steps.core.repository import Repository
+from steps.errors import StepError
+
+TOKEN_NAMES = ("token", "github_token")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a credentials directory holds; all of it is optional.
+
+    Attributes:
+        user: sent with the password; `x-access-token` beside a token.
+        password: a token or a password.
+        store: a `.git-credentials` file as it is.
+        ssh_key: an OpenSSH private key.
+        known_hosts: the keys of SSH hosts that are trusted.
+        ca: a file of PEM certificates that are trusted in place of the system's; absolute.
+    """
+
+    user: str | None = None
+    password: str | None = None
+    store: str | None = None
+    ssh_key: str | None = None
+    known_hosts: str | None = None
+    ca: Path | None = None
+
+    def git_store(self, repository: Repository) -> str:
+        """Lines of git-credential-store: each is sent to its own host only, a token or password to the repository's."""
+        lines = [self.store.strip()] if self.store else []
+        if self.password and repository.scheme != "ssh":
+            if repository.scheme == "http" and not repository.is_on_this_machine:
+                raise StepError("auth", f"a credential would cross the network in the clear to {repository}; use https")
+            user = quote(self.user or "", safe="")
+            lines.append(f"{repository.scheme}://{user}:{quote(self.password, safe='')}@{repository.host}")
+        return "".join(f"{line}\n" for line in lines)
+
+
+def read(directory: Path | None) -> Credentials:
+    """The credentials in a directory: `token` (or `github_token`), `username` and `password`, `.git-credentials`,
+    `ssh-privatekey` and `known_hosts`, `ca.crt`. None is no credentials.
+    """
+    if directory is None:
+        return Credentials()
+    if not directory.is_dir():
+        raise StepError("not-found", f"the credentials directory {directory} does not exist")
+    token = next((text for name in TOKEN_NAMES if (text := _line(directory / name))), None)
+    password = token or _line(directory / "password")
+    user = "x-access-token" if token else _line(directory / "username")
+    found = Credentials(
+        user=user,
+        password=password,
+        store=_text(directory / ".git-credentials"),
+        ssh_key=_text(directory / "ssh-privatekey"),
+        known_hosts=_text(directory / "known_hosts"),
+        ca=(directory / "ca.crt").absolute() if (directory / "ca.crt").is_file() else None,
+    )
+    if password and not user:
+        raise StepError(
+            "auth",
+            f"{directory} holds a password without a username; add a file `username`, or name the password `token`",
+        )
+    if found.ssh_key and not found.known_hosts:
+        raise StepError(
+            "auth",
+            f"{directory} holds ssh-privatekey without known_hosts; add the host's keys, checked, as `known_hosts`",
+        )
+    if not (password or found.store or found.ssh_key or found.ca):
+        raise StepError(
+            "auth",
+            f"{directory} holds none of token, username and password, .git-credentials, ssh-privatekey and known_hosts, ca.crt",
+        )
+    _conceal(found)
+    return found
+
+
+def read_token(path: Path) -> Credentials:
+    """The token in a file, or in the directory of a Secret (`token` or `github_token`), with the `ca.crt` beside it."""
+    if path.is_dir():
+        found = read(path)
+        if not found.password:
+            raise StepError("auth", f"{path} holds no file `token`")
+        return found
+    token = _line(path)
+    if not token:
+        raise StepError("auth", f"the token file {path} does not exist or is empty")
+    found = Credentials(user="x-access-token", password=token)
+    _conceal(found)
+    return found
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StepError("auth", f"cannot read the credential {path}: {error}") from error
+
+
+def _line(path: Path) -> str | None:
+    text = (_text(path) or "").strip()
+    if not text.isprintable():
+        raise StepError("auth", f"the credential {path} has several lines or a control character; it must be one line")
+    return text or None
+
+
+def _conceal(found: Credentials) -> None:
+    if found.password:
+        log.conceal(found.password, user=found.user or "")
+    for line in (found.store or "").split():
+        try:
+            url = urlsplit(line)
+        except ValueError as error:
+            raise StepError("auth", f".git-credentials holds a line that is no URL: {error}") from None
+        if url.password:
+            log.conceal(url.password)
+            log.conceal(unquote(url.password), user=unquote(url.username or ""))
+    for line in (found.ssh_key or "").splitlines():
+        if not line.startswith("-----"):
+            log.conceal(line)

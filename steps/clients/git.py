@@ -1,0 +1,232 @@
+"""git, in a configuration of our own: the only import of GitPython.
+
+Nothing a repository brings along is run: no system, user or tree configuration is read, there are no hooks, no filters,
+no fsmonitor, no protocols but https, http and ssh, and no environment but what is listed here. A credential lies in a
+file that only git's own `store` helper reads, which gives it to the host it belongs to.
+"""
+
+import logging
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from steps.clients.credentials import Credentials
+from steps.core.repository import Repository
+from steps.errors import StepError
+
+TIMEOUT = 900.0
+"""Seconds that one call of git may take."""
+
+_KEPT = {
+    *("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *(name for proxy in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (proxy, proxy.upper())),
+}
+
+_CONFIG = """\
+[core]
+\thooksPath = /dev/null
+\tfsmonitor = false
+\tattributesFile = /dev/null
+\texcludesFile = /dev/null
+[init]
+\tdefaultBranch = main
+\ttemplateDir =
+[safe]
+\tdirectory = *
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[advice]
+\tdetachedHead = false
+[transfer]
+\tcredentialsInUrl = die
+[http]
+\tlowSpeedLimit = 1000
+\tlowSpeedTime = 60
+[protocol]
+\tversion = 2
+"""
+
+_log = logging.getLogger("steps.git")
+
+
+class Git:
+    """Runs git in one working directory. Made by `isolated`."""
+
+    def __init__(self, directory: Path, environment: Mapping[str, str], timeout: float) -> None:
+        import git
+
+        self._git = git.Git(os.fspath(directory))
+        self._environment = environment
+        self._timeout = timeout
+
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        accept: Sequence[int] = (),
+    ) -> str:
+        """What git prints, without the last newline.
+
+        Args:
+            arguments: a subcommand and its arguments; values of users stand behind `--` or `--end-of-options`, or
+                were parsed into a type that cannot start with a dash.
+            stdin: what git reads.
+            environment: variables for this call alone.
+            accept: exit codes besides 0 that are no failure.
+
+        Raises:
+            Failed: git ended with another code, or took too long.
+        """
+        own = {**self._environment, **(environment or {})}
+        # GitPython adds the environment of this process to the one it is given.
+        unset = [f"--unset={name}" for name in os.environ if name not in _KEPT and name not in own]
+        running = self._git.execute(
+            ["env", *unset, "git", *arguments],
+            istream=subprocess.PIPE,
+            as_process=True,
+            env=own,
+            start_new_session=True,
+        )
+        assert running.proc is not None  # noqa: S101 - true until GitPython's wrapper goes out of scope, and ends it
+        out, err = _communicate(running.proc, stdin, arguments[0], self._timeout)
+        code = running.proc.returncode
+        if code not in (0, *accept):
+            raise Failed(arguments[0], code, err.decode(errors="replace"))
+        return out.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+
+def _communicate(process: "subprocess.Popen[bytes]", stdin: bytes, command: str, timeout: float) -> tuple[bytes, bytes]:
+    with process:
+        try:
+            return process.communicate(stdin, timeout=timeout)
+        except BaseException as error:
+            # The group, because git leaves its transport helpers behind when it is killed alone.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise Failed(command, -1, f"git {command} took more than {timeout:g} s: timed out") from error
+            raise
+
+
+class Failed(Exception):
+    """A call of git ended badly; `stderr` says how, in git's words."""
+
+    def __init__(self, command: str, code: int, stderr: str) -> None:
+        super().__init__(f"git {command} ended {code}: {stderr}")
+        self.stderr = stderr
+
+
+_CAUSES = (
+    (
+        r"Authentication failed|could not read (Username|Password)|Permission denied \(|HTTP (Basic: Access denied|401)|error: 401",
+        ("auth", "the server did not take the credential, or wants one; check the credentials directory", False),
+    ),
+    (
+        r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|No .* host key is known",
+        ("host-key", "the host's key is not the one in known_hosts; add it there if it is right", False),
+    ),
+    (r"certificate|SSL|TLS", ("tls", "the host's certificate is not trusted; add its authority as ca.crt to the credentials", False)),
+    (r"Repository not found|repository .* not found|does not appear to be a git repo", ("not-found", "there is no such repository, or the credential may not see it", False)),
+    (r"transport '.*' not allowed", ("protocol", "only https, http and ssh are used", False)),
+    (r"protected branch|GH006|GH013|pre-receive hook declined|error: 403|Permission to .* denied|not authorized", ("refused", "the server refuses; check what the credential may do, and branch protection", False)),
+    (r"No space left", ("disk", "make room", False)),
+    (
+        r"Could not resolve host|Connection|connect to|timed out|timeout|early EOF|hung up|HTTP 5|error: (429|5)|RPC failed|Operation too slow",
+        ("unreachable", "the server could not be reached; try again", True),
+    ),
+)  # fmt: skip
+
+
+def translated(error: Failed, attempt: str) -> StepError:
+    """git's failure as a message for a person.
+
+    Args:
+        attempt: what was tried, on what: `cannot fetch https://...`.
+    """
+    said = "; ".join(
+        dict.fromkeys(
+            re.sub(r"^((fatal|error|remote): *)+", "", line).strip()
+            for line in error.stderr.splitlines()
+            if line.strip()
+        )
+    )
+    # Names stand in quotes; none of them is a cause.
+    text = re.sub(r"'[^'\n]*'", "''", error.stderr)
+    for pattern, (reason, advice, later) in _CAUSES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return StepError(reason, f"{attempt}: {advice} (git says: {said})", later=later)
+    return StepError("git", f"{attempt}: git says: {said}")
+
+
+@contextmanager
+def isolated(
+    directory: Path, repository: Repository, credentials: Credentials, *, timeout: float = TIMEOUT
+) -> Iterator[Git]:
+    """git in a directory, with a configuration that lives as long as the context.
+
+    Args:
+        directory: where git runs; it must exist.
+        repository: where the token or password of the credentials belongs.
+        credentials: what is shown to servers.
+        timeout: seconds that one call of git may take.
+    """
+    with tempfile.TemporaryDirectory(prefix="apps-cd-git-") as home:
+        yield Git(directory, _environment(Path(home), repository, credentials), timeout)
+
+
+def _environment(home: Path, repository: Repository, credentials: Credentials) -> dict[str, str]:
+    config = home / "gitconfig"
+    text = _CONFIG
+    if store := credentials.git_store(repository):
+        _write_private(home / "credentials", store)
+        text += f"[credential]\n\thelper = store --file={shlex.quote(str(home / 'credentials'))}\n"
+    config.write_text(text)
+    return {
+        **({"GIT_SSL_CAINFO": str(credentials.ca)} if credentials.ca else {}),
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": str(config),
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_ALLOW_PROTOCOL": "https:http:ssh",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_LFS_SKIP_SMUDGE": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_SSH_COMMAND": _ssh(home, repository, credentials),
+    }
+
+
+def _ssh(home: Path, repository: Repository, credentials: Credentials) -> str:
+    if repository.scheme == "ssh" and not credentials.ssh_key:
+        raise StepError(
+            "auth", f"{repository} is read over ssh; give a credentials directory with ssh-privatekey and known_hosts"
+        )
+    # OpenSSH refuses a key that others may read, as a mounted Secret is, and one without a last newline.
+    _write_private(home / "key", (credentials.ssh_key or "").strip() + "\n")
+    _write_private(home / "known_hosts", credentials.known_hosts or "")
+    options = {
+        "BatchMode": "yes",
+        "IdentitiesOnly": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": home / "known_hosts",
+        "GlobalKnownHostsFile": "/dev/null",
+        "ConnectTimeout": "30",
+        "ServerAliveInterval": "15",
+    }
+    return shlex.join(
+        ["ssh", "-F", "none", "-i", str(home / "key"), *(f"-o{name}={value}" for name, value in options.items())]
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,218 @@
+"""The commit of an update, made without trusting anything of the working tree but the contents of its files.
+
+The tree may have been in the hands of the repository's own commands. So git looks at it from a directory of its own:
+the tree's `.git`, its configuration, hooks and remotes are never read, nested repositories are not entered, and filters
+have no program behind them. Attributes that convert line ends or encodings hold, as they did at check-out.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from steps.clients.git import Failed, Git, translated
+from steps.core.pull_request import Commit
+from steps.core.repository import Branch, Person, Repository
+from steps.errors import StepError
+
+_log = logging.getLogger("steps.manifests")
+
+_BASE, _HEAD, _START = "refs/apps-cd/base", "refs/apps-cd/head", "refs/apps-cd/start"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Which branch is proposed to be merged into which."""
+
+    base_at: Repository
+    base: Branch
+    head_at: Repository
+    head: Branch
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What the server has: commits, 40 hex digits each.
+
+    Attributes:
+        base: the tip of the base branch.
+        base_date: its committer date, in seconds since 1970.
+        start: the commit that the working tree was made from.
+        head: the tip of the head branch, or None when there is no such branch.
+    """
+
+    base: str
+    base_date: int
+    start: str
+    head: str | None
+
+
+def fetch(git: Git, places: Places, start: str | None) -> Fetched:
+    """Fetch the tips of the base and head branches, without history.
+
+    Args:
+        git: in an empty directory.
+        start: the commit that the working tree was made from; None is the tip of the base.
+    """
+    git.run("init", "--quiet", "--bare")
+    same = places.head_at == places.base_at
+    refspecs = [f"+refs/heads/{places.base}:{_BASE}"]
+    # A pattern, because git fails on a branch that is not there, and asking first would be one more request.
+    head_refspec = f"+refs/heads/{places.head}*:{_HEAD}*"
+    _fetch(git, places.base_at, *refspecs, *([head_refspec] if same else []))
+    if not same:
+        # git ends 1, without a word, when there is no such branch.
+        _fetch(git, places.head_at, head_refspec, accept=[1])
+    tip, date = git.run("log", "-1", "--format=%H %ct", _BASE).split()
+    if start and start != tip:
+        _fetch(git, places.base_at, f"+{start}:{_START}")
+    return Fetched(tip, int(date), start or tip, git.run("rev-parse", "--verify", "--quiet", _HEAD, accept=[1]) or None)
+
+
+def _fetch(git: Git, repository: Repository, *refspecs: str, accept: Sequence[int] = ()) -> None:
+    try:
+        git.run(
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--depth=1",
+            "--",
+            str(repository),
+            *refspecs,
+            accept=accept,
+        )
+    except Failed as error:
+        if "couldn't find remote ref" in error.stderr or "not our ref" in error.stderr:
+            raise StepError(
+                "not-found", f"{repository} has no {refspecs[0].removeprefix('+').partition(':')[0]}"
+            ) from error
+        raise translated(error, f"cannot fetch {repository}") from error
+
+
+def tree(git: Git, working_tree: Path, fetched: Fetched) -> str:
+    """The tree object that the base becomes with the changes of the working tree.
+
+    The changes are those since the commit that the tree was made from; when the base has moved since, they are applied
+    to its tip, and a file that both changed is a conflict.
+    """
+    here = {"GIT_WORK_TREE": os.fspath(working_tree.absolute())}
+    git.run("read-tree", fetched.start)
+    git.run("update-index", "-q", "--really-refresh", "--ignore-submodules", environment=here, accept=[1])
+    changes = _items(git.run("diff-files", "--name-status", "-z", "--ignore-submodules=all", environment=here))
+    changed = list(zip(changes[::2], changes[1::2], strict=True))
+    added = _items(git.run("ls-files", "--others", "--exclude-standard", "-z", environment=here))
+    for name in added:
+        if name.endswith("/"):
+            _log.warning("%s is a repository of its own and is left out", name)
+    # What is gone goes first, and is not looked for: a symlink may stand in place of its directory.
+    gone = [name for status, name in changed if status == "D"]
+    there = [name for status, name in changed if status != "D"] + [name for name in added if not name.endswith("/")]
+    for option, names in (("--force-remove", gone), ("--remove", there)):
+        if names:
+            stdin = "".join(f"{name}\0" for name in names).encode("utf-8", "surrogateescape")
+            git.run("update-index", "--add", option, "-z", "--stdin", stdin=stdin, environment=here)
+    ours = git.run("write-tree")
+    if fetched.start == fetched.base:
+        return ours
+    return _onto_base(git, fetched, ours)
+
+
+def _items(text: str) -> list[str]:
+    return text.split("\0")[:-1]
+
+
+def _onto_base(git: Git, fetched: Fetched, ours: str) -> str:
+    git.run("read-tree", "-i", "-m", "--aggressive", fetched.start, ours, fetched.base)
+    unmerged = {line.partition("\t")[2] for line in _items(git.run("ls-files", "--unmerged", "-z"))}
+    if unmerged:
+        raise StepError(
+            "conflict",
+            f"the base has moved to {fetched.base[:8]} and changed {', '.join(sorted(unmerged))} as well; run again, from its tip",
+            later=True,
+        )
+    return git.run("write-tree")
+
+
+def tree_of(git: Git, commit: str) -> str:
+    """The tree object of a commit."""
+    return git.run("rev-parse", f"{commit}^{{tree}}")
+
+
+def commit(git: Git, tree: str, parent: str, message: str, author: Person, date: int) -> str:
+    """Make a commit; the same arguments make the same one."""
+    who = {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in (("NAME", author.name), ("EMAIL", author.mail), ("DATE", f"@{date} +0000"))
+    }
+    return git.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=message.encode(), environment=who)
+
+
+def commits_of_head(git: Git, places: Places, fetched: Fetched) -> list[Commit]:
+    """The commits of the head branch that the base branch lacks, newest first."""
+    if fetched.head is None:
+        return []
+    # Of the commit itself, because the history that git shows ends before its parents: it was fetched without them.
+    header = git.run("cat-file", "commit", fetched.head).partition("\n\n")[0]
+    parents = [line.removeprefix("parent ") for line in header.splitlines() if line.startswith("parent ")]
+    if parents == [fetched.base]:
+        environment = None
+    else:
+        # The tips alone do not tell what lies between them; all commits without their trees do, and are small.
+        environment = {"GIT_DIR": "history"}
+        git.run("init", "--quiet", "--bare", "history")
+        command = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--filter=tree:0", "--"]
+        try:
+            git.run(*command, str(places.head_at), f"{fetched.head}:{_HEAD}", environment=environment)
+            git.run(*command, str(places.base_at), f"{fetched.base}:{_BASE}", environment=environment)
+        except Failed as error:
+            raise translated(error, f"cannot read the history of {places.head} at {places.head_at}") from error
+    lines = git.run(
+        "log", "--format=%H%x00%an <%ae>%x00%cn <%ce>", fetched.head, "--not", fetched.base, environment=environment
+    ).splitlines()
+    return [Commit(*line.split("\0")) for line in lines]
+
+
+def push(git: Git, places: Places, commit: str, expected: str | None) -> None:
+    """Move the head branch from the commit we read to another one, and from no other.
+
+    Args:
+        expected: the commit we read; None is a branch that was not there.
+    """
+    command = [
+        "push",
+        "--quiet",
+        "--no-thin",
+        f"--force-with-lease=refs/heads/{places.head}:{expected or ''}",
+        "--",
+        str(places.head_at),
+        f"{commit}:refs/heads/{places.head}",
+    ]
+    try:
+        try:
+            git.run(*command)
+        except Failed as error:
+            if "shallow update not allowed" not in error.stderr:
+                raise
+            # The fork lacks the commits between its own base and ours.
+            git.run(
+                "fetch",
+                "--quiet",
+                "--no-tags",
+                "--depth=2147483647",
+                "--",
+                str(places.base_at),
+                f"refs/heads/{places.base}",
+            )
+            git.run(*command)
+    except Failed as error:
+        if re.search("stale info|is at [0-9a-f]+ but expected|reference already exists", error.stderr):
+            raise StepError(
+                "conflict",
+                f"{places.head} at {places.head_at} was moved by somebody else meanwhile; run again",
+                later=True,
+            ) from error
+        raise translated(error, f"cannot push {places.head} to {places.head_at}") from error

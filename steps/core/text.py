@@ -1,0 +1,32 @@
+"""Plain values of the command line that are text."""
+
+import re
+from typing import Self
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_REORDERING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+_NOT_IN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Text(str):
+    """Text of several lines, as a person writes it into a message; line ends become one line feed."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        text = text.replace("\r\n", "\n")
+        if match := _NOT_IN_TEXT.search(text):
+            line = text.count("\n", 0, match.start()) + 1
+            raise ValueError(f"line {line} of the text has the control character {match[0]!r}; take it out")
+        return cls(text)
+
+
+class Line(str):
+    """Text of one line without control characters, and without those that show it in another order than it has."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if match := _CONTROL.search(text) or _REORDERING.search(text):
+            raise ValueError(
+                f"{text!r} has a control character at position {match.start() + 1}; write it on one line, without"
+            )
+        return cls(text)

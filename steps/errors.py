@@ -1,0 +1,23 @@
+"""The one exception for what the reader of the log has to mend; everything else keeps its traceback."""
+
+
+class StepError(Exception):
+    """Ends a step with a message that says what was attempted, on what, and what to change.
+
+    Args:
+        reason: one lowercase word with dashes (`not-found`, `auth`, `conflict`) for whoever filters logs; `usage` is for
+            arguments that do not fit together, found before anything was touched (exit code 2).
+        message: for a person; it must hold no credential.
+        later: the same call may succeed later without any change (exit code 75 instead of 1).
+    """
+
+    def __init__(self, reason: str, message: str, *, later: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.later = later
+
+    @property
+    def exit_code(self) -> int:
+        if self.reason == "usage":
+            return 2
+        return 75 if self.later else 1

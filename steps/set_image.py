@@ -1,0 +1,55 @@
+"""Points images of a kustomization at other images; open_pull_request proposes what this step changed."""
+
+import logging
+from pathlib import Path
+
+from steps import command_line, results
+from steps.clients import files
+from steps.core import kustomization
+from steps.core.kustomization import DigestStyle, ImageEdit
+from steps.errors import StepError
+
+_log = logging.getLogger("steps.set_image")
+
+
+def set_image(
+    *images: ImageEdit,
+    kustomization_dir: Path,
+    digest_style: DigestStyle = "both",
+    changed_result: Path | None = None,
+) -> None:
+    """Point images of a kustomization at other images and change no other byte of the file.
+
+    What cannot be edited faithfully is refused, and the file stays as it was.
+
+    Args:
+        images: as for `kustomize edit set image`, NAME=NEW:TAG@DIGEST or NAME:TAG@DIGEST or fewer parts, several allowed;
+            a part that is not given is dropped from the entry, `*` in place of NEW, TAG or DIGEST keeps it.
+        kustomization_dir: directory that holds the kustomization file.
+        digest_style: how a tag with a digest is written: `both` slots, `inline` as `newTag: TAG@DIGEST`, or `digest` alone;
+            with `both` an entry that is written inline stays so.
+        changed_result: receives `true` when the file's text changed, else `false`.
+    """
+    if not images:
+        raise StepError(
+            "usage", "there is no image to set: give at least one, such as `-- app=registry.example.com/app:v2`"
+        )
+    path = files.find_kustomization(kustomization_dir)
+    before = files.read(path, kustomization.LARGEST)
+    try:
+        after = kustomization.set_images(before, images, digest_style)
+    except StepError as error:
+        raise StepError(error.reason, f"{path} stays as it was: {error}") from error
+    if after == before:
+        _log.info("%s has it all already: nothing changed", path)
+    else:
+        files.replace(path, after)
+        names = dict.fromkeys(image.name for image in images)
+        old, new = kustomization.references(before, names), kustomization.references(after, names)
+        for name in names:
+            _log.info("%s: %s: %s -> %s", path, name, old.get(name, "no entry"), new[name])
+    results.write(changed_result, after != before)
+
+
+if __name__ == "__main__":
+    command_line.run(set_image)

@@ -1,0 +1,245 @@
+"""`make bench`: our figures beside a peer's, measured in one run, as ratios of whole processes.
+
+Each pair runs in turn (ours, peer's, ours, peer's ...), so that both see the same machine; the medians are printed, and
+the median of the ratios pair by pair. It judges nothing: what was wanted stands beside it.
+"""
+
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.sandbox import go
+from tests.sandbox.github import GitHub
+
+ROOT = Path(__file__).parents[1]
+STEPS = [
+    path.stem.replace("-", "_")
+    for path in sorted((ROOT / "tekton/stepactions").glob("*.yaml"))
+    if path.stem not in ("kaniko", "run-command")
+]
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "HOME": "/nonexistent"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `wanted` is the ratio hoped for, or None."""
+
+    what: str
+    ours: float
+    peer: float
+    ratio: float
+    wanted: float | None
+    unit: str = "ms"
+
+    def __str__(self) -> str:
+        wanted = f"<= {self.wanted:g}" if self.wanted else ""
+        mark = "" if self.wanted is None or self.ratio <= self.wanted else "  (missed)"
+        return (
+            f"{self.what:<74} {self.ours:>9.1f} {self.peer:>9.1f} {self.unit:<4} {self.ratio:>6.2f} {wanted:>7}{mark}"
+        )
+
+
+def pair(what: str, ours: Callable[[], object], peer: Callable[[], object], wanted: float | None, runs: int = 7) -> Row:
+    """Time two calls in turn, after one of each that does not count."""
+    ours(), peer()
+    times = [(_seconds(ours), _seconds(peer)) for _ in range(runs)]
+    return Row(
+        what,
+        1000 * statistics.median(a for a, _ in times),
+        1000 * statistics.median(b for _, b in times),
+        statistics.median(a / b for a, b in times),
+        wanted,
+    )
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _run(*command: str | Path, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> None:
+    subprocess.run(command, cwd=cwd, env=environment or ENVIRONMENT, check=True, capture_output=True)
+
+
+def _step(name: str, *arguments: str) -> None:
+    _run(sys.executable, "-m", f"steps.{name}", *arguments)
+
+
+def starts(_: Path) -> Iterator[Row]:
+    """How long a step takes to say what it can do."""
+    fire = partial(_run, sys.executable, "-c", "import fire")
+    for name in STEPS:
+        yield pair(f"{name} --help / python -c 'import fire'", partial(_step, name, "--help"), fire, 1.6)
+
+
+def edits(directory: Path) -> Iterator[Row]:
+    """One image edit as a process."""
+    kustomize = go.program("kustomize")
+    package = directory / "package"
+    shutil.copytree(ROOT / "tests/sandbox/example/manifests/webapp/base", package)
+    count = iter(range(10**6))
+
+    def edit(set_image: Callable[[str], None]) -> Callable[[], None]:
+        return lambda: set_image(f"ghcr.io/example/webapp=ghcr.io/example/webapp:v{next(count)}")
+
+    yield pair(
+        "set_image / kustomize edit set image",
+        edit(lambda image: _step("set_image", f"--kustomization-dir={package}", "--", image)),
+        edit(lambda image: _run(kustomize, "edit", "set", "image", image, cwd=package)),
+        2,
+    )
+
+
+def contexts(directory: Path) -> Iterator[Row]:
+    """Packing a source tree."""
+    numbers = random.Random(1)  # noqa: S311 - a tree like any other
+    words = [bytes(numbers.choices(b"abcdefghijklmnopqrstuvwxyz", k=numbers.randint(2, 12))) for _ in range(5000)]
+
+    def text(size: int) -> bytes:
+        return b" ".join(numbers.choices(words, k=size // 7))[:size]
+
+    small, large = directory / "small", directory / "large"
+    for number in range(6000):
+        path = small / f"package{number // 40}" / f"module{number}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text(numbers.randint(200, 6000)))
+    large.mkdir()
+    for number in range(3):
+        (large / f"text{number}").write_bytes(text(20_000_000))
+        (large / f"model{number}").write_bytes(numbers.randbytes(20_000_000))
+    for tree, title, wanted in ((small, "6,000 small files", 1), (large, "three texts and three models of 20 MB", 0.5)):
+        (tree / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+        peer = 'tar c -C "$1" . | gzip > "$2"'
+        yield pair(
+            f"prepare_build_context / tar c | gzip, {title}",
+            partial(
+                _step, "prepare_build_context", f"--source-dir={tree}", f"--destination={directory / 'ours.tar.gz'}"
+            ),
+            partial(_run, "sh", "-c", peer, "sh", tree, directory / "peer.tar.gz"),
+            wanted,
+            runs=5,
+        )
+
+
+@contextmanager
+def _manifests(directory: Path) -> Iterator[tuple[GitHub, Path, Callable[[Path], None]]]:
+    """A GitHub with a manifests repository, a token file, and a function that clones it and changes the image."""
+    git = {**ENVIRONMENT, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    git |= {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in (("NAME", "bot"), ("EMAIL", "bot@example.com"))
+    }
+    with GitHub(directory / "github") as github:
+        github.add_user("example", organization=True)
+        github.add_user("bot", token="token-of-the-bot")
+        bare = github.add_repository("example/manifests", writers=["bot"])
+        source = directory / "source"
+        shutil.copytree(ROOT / "tests/sandbox/example/manifests", source)
+        for command in (
+            ["init", "--quiet", "--initial-branch=main"],
+            ["add", "."],
+            ["commit", "--quiet", "--message=one"],
+            ["push", "--quiet", str(bare), "main"],
+        ):
+            _run("git", *command, cwd=source, environment=git)
+        token = directory / "token"
+        token.write_text("token-of-the-bot")
+
+        def clone(tree: Path) -> None:
+            shutil.rmtree(tree, ignore_errors=True)
+            _run(
+                "git",
+                "clone",
+                "--quiet",
+                "--depth=1",
+                f"{github.url}/example/manifests.git",
+                str(tree),
+                environment=git,
+            )
+            (tree / "new").write_text(str(time.time_ns()))
+
+        yield github, token, clone
+
+
+def pull_requests(directory: Path) -> Iterator[Row]:
+    """A changed tree becomes a pull request: fetch, commit, push, open."""
+    with _manifests(directory) as (github, token, clone):
+        host = github.url.removeprefix("http://")
+        hub = {
+            **ENVIRONMENT,
+            "HOME": str(directory / "home"),
+            "GITHUB_HOST": host,
+            "HUB_CONFIG": str(directory / "home/hub"),
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+        (directory / "home").mkdir()
+        (directory / "home/hub").write_text(
+            f"{host}:\n- user: bot\n  oauth_token: token-of-the-bot\n  protocol: http\n"
+        )
+        (directory / "home/.gitconfig").write_text(
+            f"[user]\n\tname = bot\n\temail = bot@example.com\n[credential]\n\thelper = store\n[hub]\n\thost = {host}\n[init]\n\tdefaultBranch = main\n"
+        )
+        (directory / "home/.git-credentials").write_text(f"http://bot:token-of-the-bot@{host}\n")
+        tree = directory / "tree"
+        flags = [f"--repo-dir={tree}", f"--url={github.url}/example/manifests.git", "--base=main", "--version=main"]
+        flags += [f"--github-url={github.url}", f"--github-token={token}"]
+        ours, peer = [], []
+        for number in range(6):
+            clone(tree)
+            application = [f"--application=app{number}", f"--message=Update app{number}"]
+            ours.append(_measured(github, partial(_step, "open_pull_request", *flags, *application)))
+            clone(tree)
+            peer.append(
+                _measured(github, partial(_run, "sh", "-c", HUB, "sh", f"hub{number}", cwd=tree, environment=hub))
+            )
+        what = "open_pull_request / git and hub 2.14 (fetch, push, list, open)"
+        seconds = [[second for second, _ in runs[1:]] for runs in (ours, peer)]
+        ratio = statistics.median(a / b for a, b in zip(*seconds, strict=True))
+        ours_ms, peer_ms = (1000 * statistics.median(each) for each in seconds)
+        yield Row(f"{what}, wall", ours_ms, peer_ms, ratio, 2)
+        sent = [statistics.median(requests for _, requests in runs[1:]) for runs in (ours, peer)]
+        yield Row(f"{what}, requests", sent[0], sent[1], sent[0] / sent[1], 1, "req")
+
+
+HUB = """
+git fetch --quiet --depth=1 origin main && git checkout --quiet -b "$1" FETCH_HEAD && git add --all &&
+git commit --quiet --message="Update $1" && git push --quiet --force origin "$1" &&
+hub pr list --head="example:$1" --base=main &&
+hub pull-request --force --base=example:main --head="example:$1" --message="Update $1"
+"""
+
+
+def _measured(github: GitHub, call: Callable[[], object]) -> tuple[float, int]:
+    """The seconds and the requests that a call takes."""
+    before = len(github.requests)
+    return _seconds(call), len(github.requests) - before
+
+
+def main(wanted: Sequence[str]) -> None:
+    """Print the table; the arguments choose groups of rows by name."""
+    print(f"{'ours / peer':<74} {'ours':>9} {'peer':>9} {'':<4} {'ratio':>6} {'wanted':>7}")
+    for group in (starts, edits, contexts, pull_requests):
+        if wanted and group.__name__ not in wanted:
+            continue
+        with tempfile.TemporaryDirectory() as directory:
+            try:
+                for row in group(Path(directory)):
+                    print(row, flush=True)
+            except (go.MissingError, FileNotFoundError) as error:
+                print(f"{group.__name__}: not measured: {error}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,163 @@
+"""git as the steps run it: bounded in time, deaf to its surroundings, its failures in words."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from steps.clients.credentials import Credentials
+from steps.clients.git import Failed, Git, isolated, translated
+from steps.core.repository import Repository
+from steps.errors import StepError
+from tests.sandbox.http_server import Call, Response, Server
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Iterator[Git]:
+    with isolated(tmp_path, Repository.parse("https://example.com/owner/name"), Credentials()) as found:
+        yield found
+
+
+def test_a_server_that_hangs_is_given_up(tmp_path: Path) -> None:
+    gone = threading.Event()
+
+    def hang(_: Call) -> Response:
+        gone.wait()
+        return Response(500)
+
+    server = Server("127.0.0.1", 0, hang)
+    url = f"{server.url}/owner/name"
+    try:
+        with (
+            isolated(tmp_path, Repository.parse(url), Credentials(), timeout=0.5) as git,
+            pytest.raises(Failed) as caught,
+        ):
+            git.run("ls-remote", url)
+    finally:
+        gone.set()
+        server.close()
+    error = translated(caught.value, f"cannot list {url}")
+    assert (str(error), error.reason, error.later) == (
+        f"cannot list {url}: the server could not be reached; try again (git says: git ls-remote took more than 0.5 s: timed out)",
+        "unreachable",
+        True,
+    )
+
+
+def test_a_failure_has_gits_words_and_an_accepted_code_is_none(git: Git) -> None:
+    with pytest.raises(Failed) as caught:
+        git.run("rev-parse", "--verify", "HEAD")
+    assert caught.value.stderr == "fatal: not a git repository (or any of the parent directories): .git\n"
+    assert git.run("config", "--get", "no.such", accept=[1]) == ""
+
+
+def test_a_name_that_is_not_utf_8_goes_in_and_comes_out_as_it_is(git: Git) -> None:
+    git.run("init", "--quiet")
+    name = b"\xff\xfe".decode("utf-8", "surrogateescape")
+    entry = f"100644 blob {git.run('hash-object', '-w', '--stdin', stdin=b'x')}\t{name}\0"
+    tree = git.run("mktree", "-z", stdin=entry.encode("utf-8", "surrogateescape"))
+    assert git.run("ls-tree", "-z", tree) == entry
+
+
+def test_nothing_of_a_users_or_a_systems_configuration_is_read(git: Git) -> None:
+    git.run("init", "--quiet")
+    origins = git.run("config", "--list", "--show-origin", "--null").split("\0")[::2]
+    kinds = {origin.rpartition("/")[2] for origin in origins}
+    assert kinds == {"gitconfig", "config", ""}
+    assert len({origin for origin in origins if origin.endswith("/gitconfig")}) == 1
+
+
+def test_a_credential_does_not_cross_the_network_in_the_clear(tmp_path: Path) -> None:
+    url = Repository.parse("http://example.com/owner/name")
+    with pytest.raises(StepError) as caught, isolated(tmp_path, url, Credentials(user="bot", password="hunter22")):
+        pass
+    assert str(caught.value) == f"a credential would cross the network in the clear to {url}; use https"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "reason", "later"),
+    [
+        pytest.param(
+            "fatal: Authentication failed for 'https://h/o/n/'", "auth", False, id="a token that is not taken"
+        ),
+        pytest.param(
+            "fatal: could not read Username for 'https://h': terminal prompts disabled",
+            "auth",
+            False,
+            id="no token where one is wanted",
+        ),
+        pytest.param("git@h: Permission denied (publickey).", "auth", False, id="a key that is not taken"),
+        pytest.param("Host key verification failed.", "host-key", False, id="an unknown host"),
+        pytest.param(
+            "fatal: unable to access 'https://h/': SSL certificate problem: self-signed certificate",
+            "tls",
+            False,
+            id="an untrusted certificate, says OpenSSL",
+        ),
+        pytest.param(
+            "fatal: unable to access 'https://h/': server certificate verification failed. CAfile: none CRLfile: none",
+            "tls",
+            False,
+            id="an untrusted certificate, says GnuTLS",
+        ),
+        pytest.param("remote: Repository not found.", "not-found", False, id="no repository, over https"),
+        pytest.param("ERROR: Repository not found.", "not-found", False, id="no repository, over ssh"),
+        pytest.param(
+            "fatal: repository 'https://h/o/tls-proxy.git/' not found",
+            "not-found",
+            False,
+            id="no repository, whose name holds the word of another cause",
+        ),
+        pytest.param("fatal: transport 'ext' not allowed", "protocol", False, id="a protocol that is not used"),
+        pytest.param(
+            "remote: error: GH006: Protected branch update failed for refs/heads/main.",
+            "refused",
+            False,
+            id="a protected branch",
+        ),
+        pytest.param(
+            "remote: error: GH013: Repository rule violations found for refs/heads/main.",
+            "refused",
+            False,
+            id="a ruleset",
+        ),
+        pytest.param("remote: Permission to o/n.git denied to bot.", "refused", False, id="no right to push"),
+        pytest.param("fatal: write error: No space left on device", "disk", False, id="a full disk"),
+        pytest.param(
+            "fatal: unable to access 'https://h/': Could not resolve host: h", "unreachable", True, id="an unknown name"
+        ),
+        pytest.param(
+            "fatal: unable to access 'https://h/': Failed to connect to h port 443: Connection refused",
+            "unreachable",
+            True,
+            id="a closed port",
+        ),
+        pytest.param(
+            "error: RPC failed; HTTP 502 curl 22 The requested URL returned error: 502", "unreachable", True, id="502"
+        ),
+        pytest.param(
+            "fatal: unable to access 'https://h/': The requested URL returned error: 429",
+            "unreachable",
+            True,
+            id="too many requests",
+        ),
+        pytest.param(
+            "error: RPC failed; curl 28 Operation too slow. Less than 1000 bytes/sec transferred the last 60 seconds",
+            "unreachable",
+            True,
+            id="a server that hangs",
+        ),
+        pytest.param("fatal: the remote end hung up unexpectedly", "unreachable", True, id="a lost connection"),
+        pytest.param("fatal: something new", "git", False, id="what nobody has seen yet"),
+    ],
+)
+def test_a_failure_is_put_down_to(stderr: str, reason: str, later: bool) -> None:
+    error = translated(Failed("fetch", 128, stderr), "cannot fetch https://h/o/n")
+    assert (error.reason, error.later) == (reason, later)
+
+
+def test_what_git_says_is_said_once_without_its_marks() -> None:
+    stderr = "remote: error: no  \nfatal: no\nfatal: broken\n\n"
+    error = translated(Failed("fetch", 128, stderr), "cannot fetch https://h/o/n")
+    assert str(error) == "cannot fetch https://h/o/n: git says: no; broken"

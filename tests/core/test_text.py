@@ -1,0 +1,72 @@
+import pytest
+
+from steps.core.text import Line, Text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param(" two  words ", id="blanks at the ends"),
+        pytest.param("1.10", id="a number"),
+        pytest.param("-- --help", id="dashes"),
+        pytest.param("naïve café", id="accents"),
+        pytest.param("👩\u200d👩\u200d👧", id="joined pictures"),
+        pytest.param(
+            "\u0633\u0644\u0627\u0645 \u200f\u062f\u0646\u06cc\u0627", id="a script that is written from the right"
+        ),
+    ],
+)
+def test_a_line_stays_as_it_is(text: str) -> None:
+    assert Line.parse(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "position"),
+    [
+        pytest.param("a\nb", r"'a\nb'", 2, id="a line feed"),
+        pytest.param("a\rb", r"'a\rb'", 2, id="a carriage return"),
+        pytest.param("\ta", r"'\ta'", 1, id="a tab"),
+        pytest.param("ab\x00", r"'ab\x00'", 3, id="a NUL"),
+        pytest.param("\x1b[31mred", r"'\x1b[31mred'", 1, id="a terminal's escape"),
+        pytest.param("a\x7f", r"'a\x7f'", 2, id="a delete"),
+        pytest.param("a\x9b", r"'a\x9b'", 2, id="an 8-bit escape"),
+        pytest.param("a\x85b", r"'a\x85b'", 2, id="a next line"),
+        pytest.param("a\u2028b", r"'a\u2028b'", 2, id="a line separator"),
+        pytest.param("a\u2029b", r"'a\u2029b'", 2, id="a paragraph separator"),
+        pytest.param("gpj.\u202eexe", r"'gpj.\u202eexe'", 5, id="a switch of the writing direction"),
+        pytest.param("\u2066a\u2069", r"'\u2066a\u2069'", 1, id="an isolated writing direction"),
+    ],
+)
+def test_a_line_has_no_control_character(text: str, shown: str, position: int) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
+        Line.parse(text)
+    assert str(error.value) == f"{shown} has a control character at position {position}; write it on one line, without"
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        pytest.param("", "", id="nothing"),
+        pytest.param("title\n\n\tbody\n", "title\n\n\tbody\n", id="lines and tabs stay"),
+        pytest.param("title\r\n\r\nbody", "title\n\nbody", id="line ends of Windows become line feeds"),
+        pytest.param("a\u2028b\u202ec", "a\u2028b\u202ec", id="what other scripts need stays"),
+    ],
+)
+def test_a_text_has_line_feeds(text: str, parsed: str) -> None:
+    assert Text.parse(text) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("a\nb\x00", r"line 2 of the text has the control character '\x00'; take it out", id="a NUL"),
+        pytest.param("\x1b[2J", r"line 1 of the text has the control character '\x1b'; take it out", id="an escape"),
+        pytest.param("a\n\nb\rc", r"line 3 of the text has the control character '\r'; take it out", id="a lone CR"),
+        pytest.param("\x9b", r"line 1 of the text has the control character '\x9b'; take it out", id="an 8-bit escape"),
+    ],
+)
+def test_a_text_has_no_other_control_character(text: str, message: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
+        Text.parse(text)
+    assert str(error.value) == message

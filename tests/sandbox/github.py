@@ -1,0 +1,294 @@
+"""GitHub Enterprise in a process: git over HTTP, the REST interface and web pages over the same bare repositories.
+
+What git knows is read from git at each request and never stored; see `github_state` for the rest of the state,
+`github_rest` for the routes, `git_http` for git's part and `page` for what a browser is shown.
+"""
+
+import contextlib
+import functools
+import threading
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.sandbox import git_http, github_rest, page
+from tests.sandbox.github_bodies import Bodies
+from tests.sandbox.github_models import Checker
+from tests.sandbox.github_rest import Exchange, Refused
+from tests.sandbox.github_state import PullRequest, Repository, User, World
+from tests.sandbox.http_server import Call, Response, Server
+from tests.sandbox.tls import Authority
+
+API = "/api/v3"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as the log keeps it."""
+
+    method: str
+    path: str
+    """With the query."""
+    login: str | None
+    """Who it was, by the token."""
+    authorization: bool
+    """An Authorization header came with it."""
+    status: int
+    user_agent: str
+
+
+@dataclass(frozen=True)
+class PullRequestFacts:
+    """A pull request as a test asks for it."""
+
+    number: int
+    state: str
+    title: str
+    body: str | None
+    user: str
+    head: str
+    """`owner:branch`."""
+    base: str
+    sha: str
+    """The head commit."""
+    labels: tuple[str, ...]
+    assignees: tuple[str, ...]
+    reviewers: tuple[str, ...]
+    """Requested ones; teams as `@owner/team`."""
+    milestone: str | None
+    comments: tuple[str, ...]
+    draft: bool
+    merged: bool
+    maintainer_can_modify: bool
+    closed_by: str | None
+
+
+class GitHub:
+    """The server, as a context manager: it listens from `__enter__` to `__exit__`.
+
+    Args:
+        root: where the bare repositories and the certificate authority's files are put.
+        host: the address to listen at.
+        port: of plain HTTP; 0 for a free one. HTTPS always takes a free one.
+    """
+
+    def __init__(self, root: Path, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.requests: list[Request] = []
+        self.after_effect: Callable[[str], None] | None = None
+        """Is called right after a write took effect and before the reply is sent, e.g. with `push refs/heads/x`,
+        `create pull request 1`, `update pull request 1`, `comment on 1`, `label 1`. A ConnectionError it raises cuts the
+        connection instead of the reply."""
+        self._address = host, port
+        self._world = World(root)
+        self._authority = Authority(root / ".tls")
+        self.ca_file = self._authority.file
+        self._checker = Checker()
+        # Requests to the REST interface and pages are answered one after the other; git's run beside each other.
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> typing.Self:
+        host, port = self._address
+        names = list(dict.fromkeys([host, "127.0.0.1", "localhost"]))
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._checker.close)
+            plain = Server(host, port, self._dispatch)
+            stack.callback(plain.close)
+            secure = Server(host, 0, self._dispatch, self._authority.server_context(names))
+            stack.callback(secure.close)
+            self._stack = stack.pop_all()
+        self.url, self.tls_url = plain.url, secure.url
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def add_user(self, login: str, *, token: str | None = None, organization: bool = False) -> None:
+        """Make a user known; again with another token, they have both."""
+        self._world.add_user(login, token, organization=organization)
+
+    def add_repository(
+        self,
+        full_name: str,
+        *,
+        private: bool = False,
+        writers: Sequence[str] = (),
+        fork_of: str | None = None,
+        default_branch: str = "main",
+    ) -> Path:
+        """Create a repository, whose owner becomes a user if there is none of that name.
+
+        Args:
+            full_name: `OWNER/NAME`.
+            private: only the owner and writers see it.
+            writers: logins that may push, beside the owner.
+            fork_of: the repository whose branches and tags are copied.
+            default_branch: what HEAD points at.
+
+        Returns:
+            The path of the bare repository.
+        """
+        login, _, name = full_name.partition("/")
+        parent = self._repository(fork_of) if fork_of else None
+        with self._lock:
+            owner = self._world.add_user(login, None, organization=False)
+            repository = self._world.add_repository(
+                owner, name, private=private, writers=set(writers), parent=parent, default_branch=default_branch
+            )
+        return repository.git.path
+
+    @property
+    def violations(self) -> list[str]:
+        """What clients sent or this server answered against GitHub's own description, and routes it does not have."""
+        return self._checker.violations()
+
+    def pull_requests(self, full_name: str) -> list[PullRequestFacts]:
+        """The pull requests of a repository by number, as they are now."""
+        with self._lock:
+            repository = self._repository(full_name)
+            self._world.settle(repository, None)
+            refs = repository.git.refs()
+            return [_facts(pull, pull.head(refs)) for pull in repository.pulls]
+
+    def _repository(self, full_name: str) -> Repository:
+        repository = self._world.repository(full_name)
+        if repository is None:
+            raise KeyError(full_name)
+        return repository
+
+    def _dispatch(self, call: Call) -> Response:
+        """Answer any request, git's, the REST interface's or a browser's.
+
+        Faults are to be put here, before `_answer` (nothing took effect) or after it (everything did).
+        """
+        authorization = call.headers.get("Authorization", "")
+        token = github_rest.token_of(authorization) if authorization else None
+        user = self._world.user_of_token(token) if token else None
+        effects: list[str] = []
+        response = self._answer(call, user, effects, refused=bool(authorization) and user is None)
+        self.requests.append(
+            Request(
+                method=call.method,
+                path=call.target,
+                login=user.login if user else None,
+                authorization=bool(authorization),
+                status=response.status,
+                user_agent=call.headers.get("User-Agent", ""),
+            )
+        )
+        for effect in effects:
+            if self.after_effect:
+                self.after_effect(effect)
+        return response
+
+    def _answer(self, call: Call, user: User | None, effects: list[str], *, refused: bool) -> Response:
+        if call.path.startswith("/api/"):
+            with self._lock:
+                return self._answer_rest(call, user, effects, refused=refused)
+        owner, _, rest = call.path.removeprefix("/").partition("/")
+        name, _, inner = rest.partition("/")
+        if git_http.service(call, f"/{inner}"):
+            return self._answer_git(call, f"{owner}/{name.removesuffix('.git')}", f"/{inner}", user, effects, refused)
+        with self._lock:
+            return page.answer(call, self._world)
+
+    def _answer_rest(self, call: Call, user: User | None, effects: list[str], *, refused: bool) -> Response:
+        what = f"{call.method} {call.path}"
+        found = github_rest.find_route(call.method, call.path.removeprefix(API))
+        if not found:
+            self._checker.add(f"no such route in the sandbox: {what}")
+        if refused:
+            return self._refusal(what, Refused(401, "Bad credentials"))
+        if not found:
+            return self._refusal(what, Refused(404, "Not Found"))
+        route, parts = found
+        if route.takes:
+            self._checker.check(f"request of {what}", route.takes, _text(call) or b"{}", request=True)
+        exchange = Exchange(call, self._world, user, Bodies(self._world, call.base_url, user), effects)
+        try:
+            response = github_rest.answer(route, parts, exchange)
+        except Refused as refusal:
+            return self._refusal(what, refusal)
+        except Exception as error:
+            self._checker.add(f"{what}: {error!r}")
+            raise
+        if route.reply:
+            self._checker.check(f"reply to {what}", route.reply, typing.cast("bytes", response.body))
+        return response
+
+    def _refusal(self, what: str, refusal: Refused) -> Response:
+        response = github_rest.json_response(refusal.status, refusal.body)
+        self._checker.check(f"reply {refusal.status} to {what}", "", typing.cast("bytes", response.body))
+        return response
+
+    def _answer_git(
+        self,
+        call: Call,
+        full_name: str,
+        path_info: str,
+        user: User | None,
+        effects: list[str],
+        refused: bool,
+    ) -> Response:
+        repository = self._world.repository(full_name)
+        push = git_http.service(call, path_info) == "git-receive-pack"
+        readable = repository is not None and repository.can_read(user)
+        if refused:
+            return _challenge("Invalid username or token.")
+        if user is None and (push or not readable):
+            return _challenge("Repository not found." if not push else "Authentication required.")
+        if repository is None or not readable:
+            return _plain(404, "Repository not found.")
+        if push and not repository.can_write(user):
+            login = user.login if user else ""
+            return _plain(403, f"Permission to {repository.full_name}.git denied to {login}.")
+        pushed = functools.partial(self._pushed, repository, user, effects)
+        return git_http.answer(call, repository.git.path, path_info, user.login if user else None, pushed)
+
+    def _pushed(self, repository: Repository, user: User | None, effects: list[str], refs: list[str]) -> None:
+        with self._lock:
+            self._world.settle(repository, user)
+        effects += [f"push {ref}" for ref in refs]
+
+
+def _text(call: Call) -> bytes:
+    call.body.seek(0)
+    return call.body.read()
+
+
+def _challenge(text: str) -> Response:
+    response = _plain(401, text)
+    response.headers["WWW-Authenticate"] = 'Basic realm="GitHub"'
+    return response
+
+
+def _plain(status: int, text: str) -> Response:
+    return Response(status, {"Content-Type": "text/plain; charset=UTF-8"}, f"{text}\n".encode())
+
+
+def _facts(pull: PullRequest, sha: str) -> PullRequestFacts:
+    return PullRequestFacts(
+        number=pull.number,
+        state=pull.state,
+        title=pull.title,
+        body=pull.body,
+        user=pull.user.login,
+        head=pull.head_label,
+        base=pull.base_branch,
+        sha=sha,
+        labels=tuple(label.name for label in pull.labels),
+        assignees=tuple(user.login for user in pull.assignees),
+        reviewers=(
+            *(user.login for user in pull.reviewers),
+            *(f"@{pull.repository.owner.login}/{team}" for team in pull.teams),
+        ),
+        milestone=pull.milestone.title if pull.milestone else None,
+        comments=tuple(comment.body for comment in pull.comments),
+        draft=pull.draft,
+        merged=pull.merged_at is not None,
+        maintainer_can_modify=pull.maintainer_can_modify,
+        closed_by=pull.closed_by.login if pull.closed_by else None,
+    )

@@ -1,0 +1,116 @@
+"""What the tests of the steps share: a GitHub with repositories, and a way to call a step as its command line does."""
+
+import contextlib
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from steps import command_line
+from tests.sandbox.github import GitHub, Request
+from tests.sandbox.worktree import Worktree
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended.
+
+    Attributes:
+        code: the exit code.
+        problem: `reason: message` of what went wrong, without what git says, whose words change with its version.
+        stdout: all of it.
+    """
+
+    code: int = 0
+    problem: str = ""
+    stdout: str = ""
+
+
+class Run(Protocol):
+    def __call__(self, step: Callable[..., None], **flags: Any) -> Outcome: ...
+
+
+def argv(flags: dict[str, Any]) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name, value in flags.items() if value is not None]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Run:
+    """Calls a step in this process with flags; one that is None is left out."""
+    caplog.set_level(logging.INFO)
+
+    def call(step: Callable[..., None], **flags: Any) -> Outcome:
+        caplog.clear()
+        code = command_line.main(step, argv(flags))
+        problems = [
+            f"{record.reason}: {re.split(r'[ :]+[(]?git says: ', record.getMessage())[0]}"
+            for record in caplog.records
+            if hasattr(record, "reason")
+        ]
+        return Outcome(code, "\n".join(problems), capsys.readouterr().out)
+
+    return call
+
+
+def process(
+    step: str,
+    *more: str,
+    python: str = sys.executable,
+    environment: dict[str, str] | None = None,
+    directory: Path = ROOT,
+    **flags: Any,
+) -> "subprocess.Popen[str]":
+    """Starts a step as a process in a directory; `more` are flags as they are."""
+    return subprocess.Popen(
+        [python, "-m", f"steps.{step}", *argv(flags), *more],
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> Iterator[GitHub]:
+    """A GitHub with an organization kubeflow, and people: alice, who maintains, a bot, who may push, and a stranger."""
+    with GitHub(tmp_path / "github") as server:
+        server.add_user("kubeflow", organization=True)
+        for login in ("alice", "bot", "stranger"):
+            server.add_user(login, token=f"token-of-{login}")
+        yield server
+    assert server.violations == []
+
+
+def in_2026(tree: Worktree) -> Worktree:
+    """Its commits get a date of their own, so that they are the same in each run."""
+    tree.environment |= {"GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE": "2026-01-02T03:04:06Z"}
+    return tree
+
+
+def running() -> str:
+    """The arguments and the environment of every process of this machine that we may look at."""
+    found = []
+    for path in [*Path("/proc").glob("[0-9]*/cmdline"), *Path("/proc").glob("[0-9]*/environ")]:
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(found)
+
+
+def on_request(github: GitHub, tell: Callable[[Request], None]) -> None:
+    """Have each request told after it took effect, and before its reply is complete."""
+
+    class Log(list[Request]):
+        def append(self, request: Request) -> None:
+            super().append(request)
+            tell(request)
+
+    github.requests = Log(github.requests)

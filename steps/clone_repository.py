@@ -28,6 +28,8 @@ def clone_repository(
     commit_result: Path | None = None,
     url_result: Path | None = None,
     committer_date_result: Path | None = None,
+    chains_git_url_result: Path | None = None,
+    chains_git_commit_result: Path | None = None,
 ) -> None:
     """Clone a repository at a branch, a tag or a full commit; nothing of the repository is run.
 
@@ -42,6 +44,8 @@ def clone_repository(
         commit_result: receives the commit, 40 hex digits.
         url_result: receives the address, as given.
         committer_date_result: receives the committer date of the commit, in seconds since 1970.
+        chains_git_url_result: receives the address once more, for Tekton Chains.
+        chains_git_commit_result: receives the commit once more, for Tekton Chains.
     """
     known = credentials_directory.read(credentials)
     fresh = _prepare(destination)
@@ -55,6 +59,9 @@ def clone_repository(
     results.write(commit_result, commit)
     results.write(url_result, str(url))
     results.write(committer_date_result, date)
+    # Tekton lifts a result of a step into one result of its Task only, and Chains wants names of its own.
+    results.write(chains_git_url_result, str(url))
+    results.write(chains_git_commit_result, commit)
 
 
 def _prepare(destination: Path) -> bool:

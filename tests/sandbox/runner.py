@@ -281,6 +281,9 @@ class _Execution:
             raise Invalid(f"{where}: there is no workspace {', '.join(unknown)}")
         if missing := sorted(name for name, optional in declared.items() if not optional and not bound.get(name)):
             raise Invalid(f"{where}: the workspace {', '.join(missing)} is missing")
+        lifted = [result["value"] for result in spec.get("results", [])]
+        if twice := sorted({value for value in lifted if lifted.count(value) > 1}):
+            raise Invalid(f"{where}: Tekton lifts {', '.join(twice)} into one result only")
         with tempfile.TemporaryDirectory(dir=self._directory, prefix="pod-", ignore_cleanup_errors=True) as pod:
             volumes = {
                 name: _directory(Path(pod, "volumes", name)) if volume == _PER_TASK else volume

@@ -232,6 +232,14 @@ def test_an_optional_workspace_that_is_not_bound_has_no_path(tmp_path: Path) -> 
     assert one(runner(tmp_path, look).run(pipeline_run(pipeline))).stdout == "<>\nfalse\n"
 
 
+def test_a_result_of_a_step_lifted_twice_is_refused_because_tekton_forgets_one(tmp_path: Path) -> None:
+    twice = [{"name": name, "value": "$(steps.write.results.text)"} for name in ("one", "other")]
+    write = task("write", step("write", "write", params=given(text="x")), results=twice)
+    with pytest.raises(Invalid) as refusal:
+        runner(tmp_path, write).run(pipeline_run({"tasks": [use("write", "write")]}))
+    assert str(refusal.value) == "Task write: Tekton lifts $(steps.write.results.text) into one result only"
+
+
 def test_a_workspace_of_one_step_is_not_seen_by_the_others(tmp_path: Path) -> None:
     listing = action("list", 'cd "$1" && find . -name k', "$(params.where)", params=declared("where"))
     only = [{"name": "w", "mountPath": "/kept/here"}]

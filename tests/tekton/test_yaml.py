@@ -392,6 +392,12 @@ def test_chains_finds_what_was_built_among_the_results() -> None:
     assert names(TASKS["build-image"]["spec"]["results"]) == {*chains, "commit", "url", "committer-date"}
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_a_result_of_a_step_becomes_one_result_of_its_task_because_tekton_forgets_the_others(name: str) -> None:
+    values = [result["value"] for result in TASKS[name]["spec"]["results"]]
+    assert len(values) == len(set(values))
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_is_by_a_service_account_of_ours_that_mounts_no_token(name: str) -> None:
     accounts = tekton.documents(TEKTON / "serviceaccounts.yaml")

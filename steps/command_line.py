@@ -53,11 +53,15 @@ def run(
         aliases: other names of flags (`noop` for `dry-run`).
         refused: flags people bring along from another program, and what replaces them here.
     """
+    ending = False
 
     def terminate(_signum: int, _frame: types.FrameType | None) -> None:
-        # A second one would interrupt the cleaning up.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise _Terminated
+        # A second one must not interrupt the cleaning up: blocked, unless another thread gets it.
+        nonlocal ending
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        if not ending:
+            ending = True
+            raise _Terminated
 
     signal.signal(signal.SIGTERM, terminate)
     log.configure()

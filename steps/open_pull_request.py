@@ -5,6 +5,7 @@ Its results are read by the Pipeline's; its page by a reviewer.
 
 import logging
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from steps.clients.credentials import Credentials
 from steps.clients.github import GitHub
 from steps.core import pull_request, pull_request_body, update
 from steps.core.image import Image
+from steps.core.pull_request import PullRequest
 from steps.core.pull_request_body import Message
 from steps.core.repository import GITHUB, Branch, Commit, Head, Person, Repository, Server
 from steps.core.text import Text
@@ -32,7 +34,6 @@ _REPLACED = {
     "push": "the branch is always pushed",
     "browse": "the URL is printed",
     "copy": "the URL is printed",
-    "labels-from": "give --labels",
 }
 
 _log = logging.getLogger("steps.open_pull_request")
@@ -43,9 +44,9 @@ def open_pull_request(
     repo_dir: Path,
     url: Repository,
     base: Branch,
+    base_commit: Commit,
     application: Application | None = None,
     version: Version | None = None,
-    base_commit: Commit | None = None,
     src_image_url: Image | None = None,
     image: Image | None = None,
     source_url: Repository | None = None,
@@ -78,9 +79,10 @@ def open_pull_request(
         repo_dir: the working tree; of it only the contents of files are trusted, never its .git.
         url: the repository, https://HOST/OWNER/NAME or over ssh.
         base: the branch that the pull request is to be merged into.
+        base_commit: the commit that the tree was made from, 40 digits, as clone_repository and git-clone tell it: what
+            others merged since then stays.
         application: what is updated; the last part of src_image_url when absent.
         version: of what; the base when absent.
-        base_commit: the commit that the tree was made from, 40 digits; the base's tip when absent.
         src_image_url: the image as the manifests name it.
         image: what it becomes, for the message.
         source_url: the repository that the image was built from, for the message.
@@ -123,17 +125,33 @@ def open_pull_request(
     if not repo_dir.is_dir():
         raise StepError("not-found", f"the working tree {repo_dir} does not exist")
 
+    def look() -> tuple[GitHub, PullRequest | None]:
+        github = GitHub(server, url, token.password or "", token.ca or known.ca)
+        return github, pull_request.at_base(github.open_pull_requests(places.head_at, places.head), base)
+
     # PyGithub takes as long to load as git to fetch, so both at once.
     with ThreadPoolExecutor(1) as background:
-        client = background.submit(GitHub, server, url, token.password or "", token.ca or known.ca)
-        pushed = _push(repo_dir, places, base_commit, text, author, date, known, dry_run=dry_run)
-        github = client.result()
+        looking = background.submit(look)
+        pushed = _push(
+            repo_dir,
+            places,
+            base_commit,
+            text,
+            author,
+            date,
+            known,
+            looking.result,
+            own=not head.branch,
+            dry_run=dry_run,
+        )
+        github, found = looking.result()
     if pushed is None:
         _log.info("nothing differs from %s of %s", base, url)
-        found, operation = None, "none"
+        if found:
+            _log.warning("%s is open all the same, with another change; close it unless it is still wanted", found.url)
+        operation = "none"
     else:
         commit, moved = pushed
-        found = github.find(places.head_at, places.head, base)
         operation = pull_request.operation(found, commit, pushed=moved)
         body = pull_request_body.body(text, commit)
         if dry_run:
@@ -176,18 +194,25 @@ def open_pull_request(
 def _push(
     repo_dir: Path,
     places: manifests.Places,
-    start: Commit | None,
+    start: Commit,
     text: Message,
     author: Person,
     date: int | None,
     known: Credentials,
+    before: Callable[[], object],
     *,
+    own: bool,
     dry_run: bool,
 ) -> tuple[str, bool] | None:
-    """The commit of the head branch and whether the branch had to be moved to it, or None when nothing differs from the base."""
+    """The commit of the head branch and whether the branch had to be moved to it, or None when nothing differs from the base.
+
+    Args:
+        before: is called before anything is pushed, and raises when nothing may be.
+        own: whether the branch is the update's; of another one that is there its tip must be ours.
+    """
     with (
-        tempfile.TemporaryDirectory(prefix="apps-cd-") as own,
-        git_client.isolated(Path(own), places.base_at, known) as git,
+        tempfile.TemporaryDirectory(prefix="apps-cd-") as empty,
+        git_client.isolated(Path(empty), places.base_at, known) as git,
     ):
         try:
             fetched = manifests.fetch(git, places, start)
@@ -199,7 +224,8 @@ def _push(
             )
             if fetched.head == commit:
                 return commit, False
-            _refuse_foreign(manifests.commits_of_head(git, places, fetched), author, places)
+            _refuse_foreign(manifests.commits_of_head(git, places, fetched, tip=not own), author, places)
+            before()
             if not dry_run:
                 manifests.push(git, places, commit, fetched.head)
         except git_client.Failed as error:

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from steps.errors import StepError
 
+LARGEST = 1024
+"""Bytes of one result: Kubernetes carries 4 KiB for all steps of a pod together, and 12 for its containers."""
+
 
 def write(path: Path | None, value: str | int | bool) -> None:
     """Write one result.
@@ -15,6 +18,10 @@ def write(path: Path | None, value: str | int | bool) -> None:
     if path is None:
         return
     text = str(value).lower() if isinstance(value, bool) else str(value)
+    if len(text.encode()) > LARGEST:
+        raise StepError(
+            "result", f"the result {path.name} has over {LARGEST} bytes; shorten what it is made of: {text[:80]}…"
+        )
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

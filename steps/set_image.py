@@ -48,6 +48,8 @@ def set_image(
         old, new = kustomization.references(before, names), kustomization.references(after, names)
         for name in names:
             _log.info("%s: %s: %s -> %s", path, name, old.get(name, "no entry"), new[name])
+            if name not in old:
+                _log.warning("%s: an entry for %s was made; without an image of that name it has no effect", path, name)
     results.write(changed_result, after != before)
 
 

@@ -1,3 +1,4 @@
+import importlib
 import inspect
 import json
 import os
@@ -11,13 +12,14 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from steps import clone_repository, command_line
+from steps import command_line
 from steps.core.image import Image
 from steps.core.text import Text
 from steps.errors import StepError
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "help"
+STEPS = [path.stem for path in sorted((ROOT / "steps").glob("*.py")) if "command_line.run(" in path.read_text()]
 
 
 class Outcome(NamedTuple):
@@ -456,9 +458,10 @@ later, 143 ended by SIGTERM.
     )
 
 
-def test_the_help_of_a_step(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line.main(clone_repository.clone_repository, ["--help"]) == 0
-    assert capsys.readouterr().out == (GOLDEN / "clone_repository.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("step", STEPS)
+def test_the_help_of_a_step(step: str, capsys: pytest.CaptureFixture[str], golden: Callable[[Path, str], None]) -> None:
+    assert command_line.main(getattr(importlib.import_module(f"steps.{step}"), step), ["--help"]) == 0
+    golden(GOLDEN / f"{step}.txt", capsys.readouterr().out)
 
 
 class Ended(NamedTuple):

@@ -55,3 +55,14 @@ def test_a_result_that_cannot_be_written_is_for_the_operator_to_mend(tmp_path: P
         1,
         f"cannot write the result {tmp_path / place}: {said}; give a file in a directory that is there",
     )
+
+
+def test_a_result_that_tekton_would_not_carry_is_refused(tmp_path: Path) -> None:
+    results.write(tmp_path / "fits", "n" * 1024)
+    with pytest.raises(StepError) as refusal:
+        results.write(tmp_path / "context", "\u00e9" * 513)
+    assert (refusal.value.reason, str(refusal.value)) == (
+        "result",
+        "the result context has over 1024 bytes; shorten what it is made of: " + "\u00e9" * 80 + "\u2026",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["fits"]

@@ -33,10 +33,10 @@ class Credentials:
 
     def git_store(self, repository: Repository) -> str:
         """Lines of git-credential-store: each is sent to its own host only, a token or password to the repository's."""
+        if (self.store or self.password) and repository.scheme == "http" and not repository.is_on_this_machine:
+            raise StepError("auth", f"a credential would cross the network in the clear to {repository}; use https")
         lines = [self.store.strip()] if self.store else []
         if self.password and repository.scheme != "ssh":
-            if repository.scheme == "http" and not repository.is_on_this_machine:
-                raise StepError("auth", f"a credential would cross the network in the clear to {repository}; use https")
             user = quote(self.user or "", safe="")
             lines.append(f"{repository.scheme}://{user}:{quote(self.password, safe='')}@{repository.host}")
         return "".join(f"{line}\n" for line in lines)
@@ -50,7 +50,7 @@ def read(directory: Path | None) -> Credentials:
         return Credentials()
     if not directory.is_dir():
         raise StepError("not-found", f"the credentials directory {directory} does not exist")
-    token = next((text for name in TOKEN_NAMES if (text := _line(directory / name))), None)
+    token = _token(directory)
     password = token or _line(directory / "password")
     user = "x-access-token" if token else _line(directory / "username")
     found = Credentials(
@@ -59,7 +59,7 @@ def read(directory: Path | None) -> Credentials:
         store=_text(directory / ".git-credentials"),
         ssh_key=_text(directory / "ssh-privatekey"),
         known_hosts=_text(directory / "known_hosts"),
-        ca=(directory / "ca.crt").absolute() if (directory / "ca.crt").is_file() else None,
+        ca=_ca(directory),
     )
     if password and not user:
         raise StepError(
@@ -82,17 +82,24 @@ def read(directory: Path | None) -> Credentials:
 
 def read_token(path: Path) -> Credentials:
     """The token in a file, or in the directory of a Secret (`token` or `github_token`), with the `ca.crt` beside it."""
-    if path.is_dir():
-        found = read(path)
-        if not found.password:
-            raise StepError("auth", f"{path} holds no file `token`")
-        return found
-    token = _line(path)
+    token = _token(path) if path.is_dir() else _line(path)
     if not token:
-        raise StepError("auth", f"the token file {path} does not exist or is empty")
-    found = Credentials(user="x-access-token", password=token)
+        # Without the path: it might be the token itself, given in place of a file.
+        where = f"the directory {path} holds no file `token`" if path.is_dir() else "it does not exist or is empty"
+        raise StepError(
+            "auth", f"--github-token must be a file with the token, or the directory of a Secret with one: {where}"
+        )
+    found = Credentials(user="x-access-token", password=token, ca=_ca(path) if path.is_dir() else None)
     _conceal(found)
     return found
+
+
+def _token(directory: Path) -> str | None:
+    return next((text for name in TOKEN_NAMES if (text := _line(directory / name))), None)
+
+
+def _ca(directory: Path) -> Path | None:
+    return (directory / "ca.crt").absolute() if (directory / "ca.crt").is_file() else None
 
 
 def _text(path: Path) -> str | None:

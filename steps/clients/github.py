@@ -52,19 +52,17 @@ class GitHub:
         self._repository = client.get_repo(repository.path)
         self._path = repository.path
 
-    def find(self, head: Repository, branch: Branch, base: Branch) -> PullRequest | None:
-        """The open pull request of a branch of `head` into `base`, or None."""
+    def open_pull_requests(self, head: Repository, branch: Branch) -> list[PullRequest]:
+        """The open pull requests of a branch of `head`, whatever they are to be merged into."""
         with _errors(f"cannot list the pull requests of {self._path}"):
-            for pull in self._repository.get_pulls(state="open", head=f"{head.owner}:{branch}", base=base):
+            return [
+                _parsed(pull)
+                for pull in self._repository.get_pulls(state="open", head=f"{head.owner}:{branch}")
                 # GitHub ignores a filter it does not understand, so what it lists is looked at again.
-                if (
-                    pull.head.ref == branch
-                    and pull.base.ref == base
-                    and pull.head.repo is not None
-                    and pull.head.repo.full_name.lower() == head.path.lower()
-                ):
-                    return _parsed(pull)
-        return None
+                if pull.head.ref == branch
+                and pull.head.repo is not None
+                and pull.head.repo.full_name.lower() == head.path.lower()
+            ]
 
     def create(
         self,
@@ -93,8 +91,10 @@ class GitHub:
                 )
                 _check(pull)
         except github.GithubException as error:
-            if "already exists" in str(error.data) and (found := self.find(head, branch, base)):
-                return found
+            if "already exists" in str(error.data):
+                for found in self.open_pull_requests(head, branch):
+                    if found.base == base:
+                        return found
             raise StepError(
                 "refused", f"cannot open a pull request of {head.owner}:{branch} on {self._path}: {_said(error)}"
             ) from error
@@ -185,6 +185,7 @@ def _parsed(pull: "github.PullRequest.PullRequest") -> PullRequest:
     return PullRequest(
         pull.number,
         pull.html_url,
+        pull.base.ref,
         pull.body or "",
         frozenset(label.name for label in pull.labels),
         frozenset(user.login for user in pull.assignees),

@@ -8,6 +8,7 @@ have no program behind them. Attributes that convert line ends or encodings hold
 import logging
 import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ def tree(git: Git, working_tree: Path, fetched: Fetched) -> str:
     The changes are those since the commit that the tree was made from; when the base has moved since, they are applied
     to its tip, and a file that both changed is a conflict.
     """
+    _refuse_pipes(working_tree)
     here = {"GIT_WORK_TREE": os.fspath(working_tree.absolute())}
     git.run("read-tree", fetched.start)
     git.run("update-index", "-q", "--really-refresh", "--ignore-submodules", environment=here, accept=[1])
@@ -106,7 +108,8 @@ def tree(git: Git, working_tree: Path, fetched: Fetched) -> str:
     added = _items(git.run("ls-files", "--others", "--exclude-standard", "-z", environment=here))
     for name in added:
         if name.endswith("/"):
-            _log.warning("%s is a repository of its own and is left out", name)
+            _log.warning("%r is a repository of its own and is left out", name)
+    changed = [(status, name) for status, name in changed if not _is_checked_out(git, working_tree, name)]
     # What is gone goes first, and is not looked for: a symlink may stand in place of its directory.
     gone = [name for status, name in changed if status == "D"]
     there = [name for status, name in changed if status != "D"] + [name for name in added if not name.endswith("/")]
@@ -118,6 +121,30 @@ def tree(git: Git, working_tree: Path, fetched: Fetched) -> str:
     if fetched.start == fetched.base:
         return ours
     return _onto_base(git, fetched, ours)
+
+
+def _refuse_pipes(working_tree: Path) -> None:
+    """Refuse a pipe or device in place of a file that git reads on its way: it would wait for ever."""
+    for directory, _, names in os.walk(working_tree):
+        for name in {".gitattributes", ".gitignore"}.intersection(names):
+            path = Path(directory, name)
+            if not (path.is_file() or path.is_symlink()):
+                raise StepError("special-file", f"{path} is a pipe, a socket or a device; remove it")
+
+
+def _is_checked_out(git: Git, working_tree: Path, name: str) -> bool:
+    """Whether a file holds the very bytes that git has, though attributes say that it should have others.
+
+    git shows such files as changed from the check-out on: their line ends were committed without the attributes.
+    """
+    path = working_tree / name
+    entry = git.run("ls-files", "--stage", "-z", "--", f":(literal,top){name}").partition("\t")[0].split()
+    if len(entry) != 3 or path.is_symlink() or not path.is_file():
+        return False
+    executable = bool(path.stat().st_mode & stat.S_IXUSR)
+    return entry[0] == ("100755" if executable else "100644") and entry[1] == git.run(
+        "hash-object", "--no-filters", "--stdin", stdin=path.read_bytes()
+    )
 
 
 def _items(text: str) -> list[str]:
@@ -151,8 +178,12 @@ def commit(git: Git, tree: str, parent: str, message: str, author: Person, date:
     return git.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=message.encode(), environment=who)
 
 
-def commits_of_head(git: Git, places: Places, fetched: Fetched) -> list[Commit]:
-    """The commits of the head branch that the base branch lacks, newest first."""
+def commits_of_head(git: Git, places: Places, fetched: Fetched, *, tip: bool) -> list[Commit]:
+    """The commits of the head branch that the base branch lacks, newest first.
+
+    Args:
+        tip: whether its tip is among them even when the base has that, too.
+    """
     if fetched.head is None:
         return []
     # Of the commit itself, because the history that git shows ends before its parents: it was fetched without them.
@@ -170,9 +201,10 @@ def commits_of_head(git: Git, places: Places, fetched: Fetched) -> list[Commit]:
             git.run(*command, str(places.base_at), f"{fetched.base}:{_BASE}", environment=environment)
         except Failed as error:
             raise translated(error, f"cannot read the history of {places.head} at {places.head_at}") from error
-    lines = git.run(
-        "log", "--format=%H%x00%an <%ae>%x00%cn <%ce>", fetched.head, "--not", fetched.base, environment=environment
-    ).splitlines()
+    log = ["log", "--format=%H%x00%an <%ae>%x00%cn <%ce>", fetched.head]
+    lines = git.run(*log, "--not", fetched.base, environment=environment).splitlines()
+    if tip and not lines:
+        lines = [git.run(*log, "--max-count=1", environment=environment)]
     return [Commit(*line.split("\0")) for line in lines]
 
 

@@ -62,10 +62,11 @@ def create(bucket: str, name: str, content: Path, credentials: Path | None) -> b
 def _credentials(path: Path | None) -> Any:
     if path is None:
         return None
+    key = path / "key.json" if path.is_dir() else path
     import google.auth
 
     with warnings.catch_warnings():
         # It warns of credentials from strangers; this file comes from the operator's Secret.
         warnings.simplefilter("ignore", DeprecationWarning)
-        credentials, _ = google.auth.load_credentials_from_file(str(path), scopes=[SCOPE])  # type: ignore[no-untyped-call]  # it ships types for some of its functions
+        credentials, _ = google.auth.load_credentials_from_file(str(key), scopes=[SCOPE])  # type: ignore[no-untyped-call]  # it ships types for some of its functions
     return credentials

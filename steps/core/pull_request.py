@@ -1,9 +1,11 @@
 """What to do about a pull request, given what is there."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from steps.core.update import marked_commit
+from steps.errors import StepError
 
 Operation = Literal["created", "updated", "unchanged", "none"]
 
@@ -15,6 +17,7 @@ class PullRequest:
     Attributes:
         number: positive.
         url: its page.
+        base: the branch that it is to be merged into.
         body: Markdown, with our marker when we wrote it.
         labels: names of labels on it.
         assignees: logins.
@@ -23,6 +26,7 @@ class PullRequest:
 
     number: int
     url: str
+    base: str
     body: str
     labels: frozenset[str] = frozenset()
     assignees: frozenset[str] = frozenset()
@@ -51,6 +55,20 @@ def foreign(commits: list[Commit], us: str) -> list[Commit]:
         us: `Name <mail>` of our own commits.
     """
     return [commit for commit in commits if (commit.author, commit.committer) != (us, us)]
+
+
+def at_base(open_ones: Sequence[PullRequest], base: str) -> PullRequest | None:
+    """Of the open pull requests of one branch the one into `base`; StepError when the branch serves another base, too.
+
+    Moved to a commit of this base, the branch would bring this base's commits into the other one.
+    """
+    for other in open_ones:
+        if other.base != base:
+            raise StepError(
+                "other-base",
+                f"{other.url} proposes the same branch to be merged into {other.base}; give each base a --version of its own",
+            )
+    return open_ones[0] if open_ones else None
 
 
 def operation(found: PullRequest | None, commit: str, *, pushed: bool) -> Operation:

@@ -7,7 +7,7 @@ from typing import Self
 
 from steps.core.text import Line
 
-LONGEST_ADDRESS = 500
+LONGEST_ADDRESS = 400
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 _PATH = r"(?:[A-Za-z0-9._~+/-]|%20|%[89A-Fa-f][0-9A-Fa-f])+"
@@ -28,7 +28,7 @@ class Repository:
     """A git repository at a server, by https, http or ssh.
 
     Attributes:
-        url: as git takes it; never with a password; at most 500 characters, because it becomes a result.
+        url: as git takes it; never with a password; at most 400 characters, because it becomes a result.
         scheme: `https`, `http` or `ssh`.
         host: with its port when the URL has one.
         path: below the host, without leading slash and `.git`.

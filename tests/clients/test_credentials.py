@@ -100,7 +100,7 @@ def test_a_token_is_read_from_a_file_or_from_a_secrets_directory(tmp_path: Path)
 
 
 def test_a_token_directory_must_hold_a_token(tmp_path: Path) -> None:
-    with pytest.raises(StepError, match=f"^{tmp_path} holds no file `token`$"):
+    with pytest.raises(StepError, match=f" the directory {tmp_path} holds no file `token`$"):
         read_token(secret(tmp_path, {"ca.crt": "PEM"}))
 
 
@@ -146,3 +146,13 @@ def test_the_log_hides(tmp_path: Path, files: dict[str, str], texts: list[str]) 
 )
 def test_a_password_is_stored_for_its_own_host(url: str, expected: str) -> None:
     assert Credentials(user="bot", password="p@ss/word").git_store(Repository.parse(url)) == expected
+
+
+def test_a_stored_credential_does_not_cross_the_network_in_the_clear(tmp_path: Path) -> None:
+    (tmp_path / ".git-credentials").write_text("http://u:secretpass@git.example.com\n")
+    known = read(tmp_path)
+    with pytest.raises(StepError) as refusal:
+        known.git_store(Repository.parse("http://git.example.com/a/b.git"))
+    assert str(refusal.value) == (
+        "a credential would cross the network in the clear to http://git.example.com/a/b.git; use https"
+    )

@@ -73,11 +73,11 @@ def pull(server: Answers, *, number: int = 7, head: str = "owner/name", branch: 
 
 
 def found(server: Answers, number: int = 7) -> PullRequest:
-    return PullRequest(number, f"{server.url}/owner/name/pull/{number}", "")
+    return PullRequest(number, f"{server.url}/owner/name/pull/{number}", BASE, "")
 
 
 ATTEMPTS: dict[str, Callable[[GitHub, Repository], object]] = {
-    "list": lambda github, head: github.find(head, BRANCH, BASE),
+    "list": lambda github, head: github.open_pull_requests(head, BRANCH),
     "open": lambda github, head: github.create(
         head, BRANCH, BASE, title="t", body="b", draft=False, maintainer_edits=True
     ),
@@ -251,7 +251,6 @@ def test_a_list_that_was_not_filtered_is_searched_to_its_end(server: Answers) ->
         pull(server, number=1, head="stranger/name"),
         pull(server, number=2, head=""),
         pull(server, number=3, branch="apps-cd/v1/web-two"),
-        pull(server, number=4, base="release"),
     ]
 
     def answer(call: Call) -> Response:
@@ -260,7 +259,7 @@ def test_a_list_that_was_not_filtered_is_searched_to_its_end(server: Answers) ->
         return reply(200, strange, Link=f'<{server.url}{call.path}?page=2>; rel="next"')
 
     server.answer = answer
-    assert server.client().find(server.repository, BRANCH, BASE) == found(server)
+    assert server.client().open_pull_requests(server.repository, BRANCH) == [found(server)]
 
 
 def test_a_long_page_of_an_error_is_cut(server: Answers) -> None:

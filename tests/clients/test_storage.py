@@ -154,16 +154,17 @@ def test_no_credentials_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         pytest.param("not json", "File {} is not a valid json file.", id="a file that is not JSON"),
     ],
 )
+@pytest.mark.parametrize("mounted", [False, True], ids=["the file", "the directory of its Secret"])
 def test_credentials_that_cannot_be_read_are_an_error(
-    world: Storage, tmp_path: Path, content: str | None, message: str
+    world: Storage, tmp_path: Path, content: str | None, message: str, *, mounted: bool
 ) -> None:
-    credentials = tmp_path / "key.json"
+    key = tmp_path / "key.json"
     if content is not None:
-        credentials.write_text(content)
+        key.write_text(content)
     with pytest.raises(StepError) as caught:
-        storage.create("contexts", "a.tar.gz", tmp_path / "a", credentials)
+        storage.create("contexts", "a.tar.gz", tmp_path / "a", tmp_path if mounted else key)
     assert (caught.value.reason, str(caught.value), world.requests) == (
         "auth",
-        NO_CREDENTIALS + message.format(credentials),
+        NO_CREDENTIALS + message.format(key),
         [],
     )

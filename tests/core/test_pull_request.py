@@ -43,5 +43,5 @@ def test_a_commit_is_foreign_when_its_author_or_committer_is_not_us(
     ],
 )
 def test_what_becomes_of_the_pull_request(body: str | None, *, pushed: bool, expected: Operation) -> None:
-    found = None if body is None else PullRequest(7, "https://github.com/o/n/pull/7", body)
+    found = None if body is None else PullRequest(7, "https://github.com/o/n/pull/7", "main", body)
     assert operation(found, OURS, pushed=pushed) == expected

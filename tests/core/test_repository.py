@@ -182,8 +182,8 @@ def test_an_address_holds_no_credential(text: str) -> None:
         pytest.param("https://host:99999/o/n", "99999 is not a port: 1 to 65535", id="too large a port"),
         pytest.param("https://host:0/o/n", "0 is not a port: 1 to 65535", id="no port at all"),
         pytest.param(
-            f"https://host/{'n' * 488}",
-            "the address of a repository has at most 500 characters, not 501",
+            f"https://host/{'n' * 388}",
+            "the address of a repository has at most 400 characters, not 401",
             id="too long",
         ),
     ],

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -103,6 +104,12 @@ def running() -> str:
         with contextlib.suppress(OSError):
             found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
     return "\n".join(found)
+
+
+def publish(repository: Path, bare: Path) -> None:
+    """Give a bare repository what another one has, as a push of everything would."""
+    for part in ("objects", "refs"):
+        shutil.copytree(repository / ".git" / part, bare / part, dirs_exist_ok=True)
 
 
 def on_request(github: GitHub, tell: Callable[[Request], None]) -> None:

@@ -1,6 +1,7 @@
 """open_pull_request against a real git server and GitHub's REST interface: what it proposes, and what it leaves alone."""
 
 import base64
+import functools
 import json
 import os
 import re
@@ -8,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,9 +19,10 @@ import pytest
 
 from steps.open_pull_request import AUTHOR, open_pull_request
 from tests.sandbox import ssh
+from tests.sandbox.bare_repository import environment
 from tests.sandbox.github import GitHub, PullRequestFacts, Request
 from tests.sandbox.worktree import Worktree
-from tests.steps.conftest import ROOT, Outcome, Run, in_2026, on_request, process, running
+from tests.steps.conftest import ROOT, Outcome, Run, in_2026, on_request, process, publish, running
 
 TOKEN = "token-of-bot"
 BRANCH = "apps-cd/v1/web"
@@ -54,15 +55,20 @@ class Manifests:
     """kubeflow/manifests: as GitHub has it, as alice has it, and the working tree that a step has edited.
 
     Attributes:
+        history: what it was like at first.
         flags: for a step that proposes the tree.
     """
 
     github: GitHub
     bare: Path
-    alice: Worktree
+    history: Path
     tree: Path
     flags: dict[str, Any]
     run: Run
+
+    @functools.cached_property
+    def alice(self) -> Worktree:
+        return in_2026(Worktree(shutil.copytree(self.history, self.tree.parent / "alice", symlinks=True)))
 
     def open(self, **flags: Any) -> Outcome:
         return self.run(open_pull_request, **self.flags | flags)
@@ -72,7 +78,7 @@ class Manifests:
 
     def git(self, *arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=self.bare, env=self.alice.environment, check=True, capture_output=True, text=True
+            ["git", *arguments], cwd=self.bare, env=environment(), check=True, capture_output=True, text=True
         ).stdout
 
     def push(self, source: str = "HEAD", branch: str = "main") -> None:
@@ -109,16 +115,14 @@ def is_write(request: Request) -> bool:
 @pytest.fixture
 def manifests(github: GitHub, history: Path, tmp_path: Path, run: Run) -> Manifests:
     bare = github.add_repository("kubeflow/manifests", writers=["alice", "bot"])
-    alice = in_2026(Worktree(shutil.copytree(history, tmp_path / "alice", symlinks=True)))
-    tree = shutil.copytree(history, tmp_path / "tree", symlinks=True)
-    shutil.rmtree(tree / ".git")
+    tree = shutil.copytree(history, tmp_path / "tree", symlinks=True, ignore=shutil.ignore_patterns(".git"))
     (tmp_path / "token").write_text(f"{TOKEN}\n")
-    alice.git("push", "--quiet", bare, "main")
+    publish(history, bare)
     flags = {
         "repo_dir": tree,
         "url": f"{github.url}/kubeflow/manifests.git",
         "base": "main",
-        "base_commit": alice.git("rev-parse", "main"),
+        "base_commit": (bare / "refs/heads/main").read_text().strip(),
         "application": "web",
         "version": "v1",
         "message": "Update web\n\nTo the newest image.",
@@ -126,7 +130,7 @@ def manifests(github: GitHub, history: Path, tmp_path: Path, run: Run) -> Manife
         "github_token": tmp_path / "token",
         **{f"{name.replace('-', '_')}_result": tmp_path / name for name in NAMES},
     }
-    return Manifests(github, bare, alice, tree, flags, run)
+    return Manifests(github, bare, history, tree, flags, run)
 
 
 def test_a_change_becomes_a_commit_and_a_pull_request(manifests: Manifests) -> None:
@@ -177,6 +181,17 @@ def test_a_change_becomes_a_commit_and_a_pull_request(manifests: Manifests) -> N
 def blob(text: str) -> str:
     command = ["git", "hash-object", "--stdin"]
     return subprocess.run(command, input=text, text=True, check=True, capture_output=True).stdout.strip()
+
+
+def test_over_https_the_authority_lies_beside_the_token(manifests: Manifests, tmp_path: Path) -> None:
+    server, directory = manifests.github.tls_url, tmp_path / "secret"
+    directory.mkdir()
+    (directory / "github_token").write_text(TOKEN)
+    shutil.copy(manifests.github.ca_file, directory / "ca.crt")
+    manifests.edit(V2)
+    outcome = manifests.open(url=f"{server}/kubeflow/manifests", github_url=server, github_token=directory)
+    assert outcome == Outcome(0, "", f"{server}/kubeflow/manifests/pull/1\n")
+    assert {request.login for request in manifests.github.requests if request.authorization} == {"bot"}
 
 
 def test_without_a_message_the_image_is_described(manifests: Manifests) -> None:
@@ -449,7 +464,7 @@ def test_when_the_base_has_changed_the_same_file_the_call_is_worth_repeating(man
         pytest.param("label 1", "unchanged", id="its labels"),
     ],
 )
-def test_a_step_killed_after(manifests: Manifests, effect: str, operation: str) -> None:
+def test_a_step_killed_after(manifests: Manifests, tmp_path: Path, effect: str, operation: str) -> None:
     """...is made good by the next one: one pull request, with all that belongs to it."""
     manifests.edit(V2)
     effects = []
@@ -460,7 +475,8 @@ def test_a_step_killed_after(manifests: Manifests, effect: str, operation: str) 
             child.kill()
 
     manifests.github.after_effect = kill
-    child = process("open_pull_request", **manifests.flags, labels="cd", assign="alice")
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # nobody tidies up after SIGKILL
+    child = process("open_pull_request", environment=environment, **manifests.flags, labels="cd", assign="alice")
     _, log = child.communicate()
     assert (child.returncode, log, effects[-1]) == (-signal.SIGKILL, "", effect)
     commit = manifests.tip()
@@ -616,18 +632,25 @@ def test_the_head_may_be(manifests: Manifests, name: str | None, head: str, bran
         manifests.flags["github_token"].write_text("token-of-kubeflow")
         manifests.github.add_user("kubeflow", token="token-of-kubeflow")
     manifests.edit(V2)
-    assert manifests.open(head=head) == Outcome(0, "", f"{manifests.page(1)}\n")
-    manifests.edit(V3)
 
-    assert manifests.open(head=head, no_maintainer_edits="true") == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert manifests.open(head=head) == Outcome(0, "", f"{manifests.page(1)}\n")
 
     (pull,) = manifests.pull_requests
     owner = head.partition(":")[0].partition("/")[0] if ":" in head else "kubeflow"
     assert (pull.head, pull.maintainer_can_modify) == (f"{owner}:{branch}", name is not None)
-    assert manifests.results["operation"] == "updated"
     assert manifests.git("for-each-ref", "--format=%(refname)", "refs/heads").split() == (
         ["refs/heads/main"] if name else ["refs/heads/feature", "refs/heads/main"]
     )
+
+
+def test_a_pull_request_from_a_fork_is_updated_in_place(manifests: Manifests) -> None:
+    fork = add_fork(manifests, "bot/manifests")
+    for text in (V2, V3):
+        manifests.edit(text)
+        assert manifests.open(head="bot:", no_maintainer_edits="true") == Outcome(0, "", f"{manifests.page(1)}\n")
+    (pull,) = manifests.pull_requests
+    assert (pull.sha, pull.maintainer_can_modify) == ((fork / REF).read_text().strip(), False)
+    assert manifests.results["operation"] == "updated"
 
 
 def test_a_fork_that_lags_is_given_the_history_it_lacks(manifests: Manifests) -> None:
@@ -665,64 +688,41 @@ def test_a_strangers_pull_request_of_the_same_name_is_neither_in_the_way_nor_tou
     assert (before, ours.head, ours.user) == (strange, f"kubeflow:{BRANCH}", "bot")
 
 
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        pytest.param({"draft": "true"}, {"draft": True}, id="a draft"),
-        pytest.param(
-            {"labels": "cd, size/XS,good first issue"}, {"labels": ("cd", "size/XS", "good first issue")}, id="labels"
-        ),
-        pytest.param({"assign": "alice,bot"}, {"assignees": ("alice", "bot")}, id="assignees"),
-        pytest.param(
-            {"reviewer": "alice,kubeflow/web-team"},
-            {"reviewers": ("alice", "@kubeflow/web-team")},
-            id="reviewers, people and a team",
-        ),
-        pytest.param({"milestone": "Release 1"}, {"milestone": "release 1"}, id="a milestone"),
-        pytest.param(
-            {"file": "{tmp}/message", "message": None},
-            {"title": "From a file", "body": "Body.\n\n{marker}"},
-            id="a message from a file",
-        ),
-    ],
-)
-def test_a_new_pull_request_may_have(
-    manifests: Manifests, tmp_path: Path, flags: dict[str, Any], expected: dict[str, Any]
-) -> None:
+def test_a_new_pull_request_has_what_was_asked_for(manifests: Manifests) -> None:
     rest(manifests.github, "POST", "milestones", {"title": "release 1"})
-    (tmp_path / "message").write_bytes(b"From\r\na file\r\n\r\nBody.\r\n")
     manifests.edit(V2)
-    flags = {name: value.format(tmp=tmp_path) if value else None for name, value in flags.items()}
 
-    assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(1)}\n")
+    outcome = manifests.open(
+        draft="true",
+        labels="cd, size/XS,good first issue",
+        assign="alice,bot",
+        reviewer="alice,kubeflow/web-team",
+        milestone="Release 1",
+    )
 
+    assert outcome == Outcome(0, "", f"{manifests.page(1)}\n")
     (pull,) = manifests.pull_requests
-    marker = f"<!-- apps-cd commit={pull.sha} -->"
     assert pull == replace(
-        pull, **{name: value.format(marker=marker) if name == "body" else value for name, value in expected.items()}
+        pull,
+        draft=True,
+        labels=("cd", "size/XS", "good first issue"),
+        assignees=("alice", "bot"),
+        reviewers=("alice", "@kubeflow/web-team"),
+        milestone="release 1",
     )
 
 
-@pytest.mark.parametrize(
-    ("flags", "problem"),
-    [
-        pytest.param(
-            {"milestone": "nope"},
-            "not-found: kubeflow/manifests has no open milestone 'nope'; the pull request stands without",
-            id="an unknown milestone",
-        ),
-        pytest.param(
-            {"reviewer": "stranger"},
-            "refused: cannot set the reviewers of pull request 1: GitHub refuses (422: Reviews may only be requested from "
-            "collaborators. One or more of the users or teams you specified is not a collaborator of the kubeflow/manifests "
-            "repository.); the pull request stands without",
-            id="a reviewer who may not",
-        ),
-    ],
-)
-def test_a_pull_request_stands_without(manifests: Manifests, flags: dict[str, str], problem: str) -> None:
+def test_a_pull_request_stands_without_what_github_refuses(manifests: Manifests) -> None:
     manifests.edit(V2)
-    assert manifests.open(labels="cd", **flags) == Outcome(0, problem, f"{manifests.page(1)}\n")
+    outcome = manifests.open(labels="cd", milestone="nope", reviewer="stranger")
+    assert outcome == Outcome(
+        0,
+        "refused: cannot set the reviewers of pull request 1: GitHub refuses (422: Reviews may only be requested from "
+        "collaborators. One or more of the users or teams you specified is not a collaborator of the kubeflow/manifests "
+        "repository.); the pull request stands without\n"
+        "not-found: kubeflow/manifests has no open milestone 'nope'; the pull request stands without",
+        f"{manifests.page(1)}\n",
+    )
     assert [pull.labels for pull in manifests.pull_requests] == [("cd",)]
 
 
@@ -740,28 +740,19 @@ def test_what_somebody_took_off_a_pull_request_is_put_back_and_what_they_added_s
     assert manifests.results["operation"] == "unchanged"
 
 
-@pytest.mark.parametrize(
-    ("message", "title", "body"),
-    [
-        pytest.param("Title", "Title", "", id="a title alone"),
-        pytest.param(
-            "\nTitle\r\nof two lines\r\n\r\nBody\n\nof two paragraphs\n",
-            "Title of two lines",
-            "Body\n\nof two paragraphs",
-            id="title and body",
-        ),
-        pytest.param(
-            '# 1 "quoted" $(touch canary)\n\n--\n@alice', '# 1 "quoted" $(touch canary)', "--\n@alice", id="odd text"
-        ),
-    ],
-)
-def test_a_message_is_split_as_hub_does(manifests: Manifests, message: str, title: str, body: str) -> None:
+@pytest.mark.parametrize("given", ["message", "file"])
+def test_a_message_is_split_as_hub_does(manifests: Manifests, tmp_path: Path, given: str) -> None:
+    text = '\nTitle "$(touch canary)"\r\nof two lines\r\n\r\n--\nBody\n\n# of two paragraphs\n'
+    title, body = 'Title "$(touch canary)" of two lines', "--\nBody\n\n# of two paragraphs"
+    (tmp_path / "message").write_text(text, newline="")
+    flags = {"message": text} if given == "message" else {"message": None, "file": tmp_path / "message"}
     manifests.edit(V2)
-    assert manifests.open(message=message).code == 0
+
+    assert manifests.open(**flags).code == 0
+
     (pull,) = manifests.pull_requests
-    text = f"{body}\n\n<!-- apps-cd commit={pull.sha} -->".strip()
-    assert (pull.title, pull.body) == (title, text)
-    assert manifests.git("log", "-1", "--format=%B", BRANCH) == f"{title}\n\n{body}".strip() + "\n\n"
+    assert (pull.title, pull.body) == (title, f"{body}\n\n<!-- apps-cd commit={pull.sha} -->")
+    assert manifests.git("log", "-1", "--format=%B", BRANCH) == f"{title}\n\n{body}\n\n"
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", "--noop"])
@@ -801,7 +792,6 @@ def test_a_dry_run_writes_nothing(manifests: Manifests, flag: str) -> None:
         pytest.param("--push", "the branch is always pushed", id="push"),
         pytest.param("--browse", "the URL is printed", id="a browser"),
         pytest.param("--copy", "the URL is printed", id="the clipboard"),
-        pytest.param("--labels-from=x", "give --labels", id="labels from elsewhere"),
     ],
 )
 def test_hubs_other_flags_are_refused_with_what_replaces_them(flag: str, replacement: str) -> None:
@@ -813,6 +803,12 @@ def test_hubs_other_flags_are_refused_with_what_replaces_them(flag: str, replace
         "",
         f"{name} is not taken here: {replacement}\nTry --help.",
     )
+
+
+def test_a_message_is_given_once() -> None:
+    child = process("open_pull_request", "--message=one", "--message=two")
+    out, log = child.communicate()
+    assert (child.returncode, out, json.loads(log)["message"]) == (2, "", "--message is given twice\nTry --help.")
 
 
 REFUSED = "the server did not take the credential, or wants one; check the credentials directory"
@@ -865,15 +861,18 @@ REFUSED = "the server did not take the credential, or wants one; check the crede
         ),
         pytest.param(
             {"github_token": "{tmp}/absent"},
-            Outcome(1, "auth: the token file {tmp}/absent does not exist or is empty"),
+            Outcome(
+                1,
+                "auth: --github-token must be a file with the token, or the directory of a Secret with one: it does not exist or is empty",
+            ),
             id="a token file that is not there",
         ),
         pytest.param(
             {"github_token": "{tmp}/tree"},
             Outcome(
                 1,
-                "auth: {tmp}/tree holds none of token, username and password, .git-credentials, ssh-privatekey and known_hosts, "
-                "ca.crt",
+                "auth: --github-token must be a file with the token, or the directory of a Secret with one: "
+                "the directory {tmp}/tree holds no file `token`",
             ),
             id="a token directory without a token",
         ),
@@ -921,7 +920,11 @@ REFUSED = "the server did not take the credential, or wants one; check the crede
         ),
         pytest.param(
             {"github_token": "{tmp}/wrong"},
-            Outcome(1, f"auth: cannot push {BRANCH} to {{url}}: {REFUSED}"),
+            Outcome(
+                1,
+                "auth: cannot list the pull requests of kubeflow/manifests: GitHub does not take the token; give a valid one "
+                "(Bad credentials)",
+            ),
             id="a token that GitHub does not know",
         ),
         pytest.param(
@@ -1032,7 +1035,7 @@ def image_environment(home: Path) -> dict[str, str]:
     text = (ROOT / "images/steps/Dockerfile").read_text().replace("\\\n", " ")
     (line,) = re.findall(r"^ENV (.*)$", text, flags=re.MULTILINE)
     found: dict[str, str] = dict(item.split("=", 1) for item in line.split())
-    moved = {"/tekton/home": str(home), "/opt/apps-cd": f"{ROOT}:{sysconfig.get_paths()['purelib']}"}
+    moved = {"/tekton/home": str(home), "/opt/apps-cd": f"{ROOT}:{Path(pytest.__file__).parents[1]}"}
     return {"PATH": os.environ["PATH"]} | {name: moved.get(value, value) for name, value in found.items()}
 
 
@@ -1145,3 +1148,76 @@ def test_over_ssh_the_key_pushes_and_the_token_asks(manifests: Manifests, tmp_pa
         "/api/v3/repos/kubeflow/manifests/pulls"
     ] * 2
     assert manifests.pull_requests[0].sha == manifests.tip()
+
+
+def test_a_branch_that_is_proposed_into_another_base_is_left_alone(manifests: Manifests) -> None:
+    manifests.alice.commit("only in v1.1", {"only-v1.1": "x\n"})
+    manifests.push(branch="v1.1")
+    manifests.edit(V2)
+    manifests.open()
+    before = (manifests.pull_requests, manifests.refs)
+
+    outcome = manifests.open(base="v1.1", base_commit=manifests.tip("v1.1"))
+
+    assert outcome == Outcome(
+        1,
+        f"other-base: {manifests.page(1)} proposes the same branch to be merged into main; give each base a --version of its own",
+    )
+    assert (manifests.pull_requests, manifests.refs) == before
+
+
+def test_a_branch_of_somebody_else_is_left_alone_though_the_base_has_all_of_it(manifests: Manifests) -> None:
+    manifests.push(branch="release")
+    manifests.alice.commit("three", {"docs/three.md": "3\n"})
+    manifests.push()
+    manifests.edit(V2)
+    before = manifests.refs
+
+    outcome = manifests.open(head=":release")
+
+    assert (outcome.code, outcome.problem.partition(":")[0]) == (1, "foreign-commit")
+    assert (manifests.pull_requests, manifests.refs) == ([], before)
+
+
+def test_files_whose_line_ends_were_committed_against_the_attributes_are_no_change(manifests: Manifests) -> None:
+    attributes = (manifests.tree / ".gitattributes").read_text() + "*.txt text\n"
+    manifests.alice.commit("attributes", {".gitattributes": attributes, "dos.txt": b"a\r\nb\r\n"})
+    as_it_is = manifests.alice.git("hash-object", "-w", "--no-filters", "dos.txt")
+    manifests.alice.git("update-index", "--cacheinfo", f"100644,{as_it_is},dos.txt")
+    manifests.alice.git("commit", "--quiet", "--message", "line ends")
+    manifests.push()
+    (manifests.tree / ".gitattributes").write_text(attributes)
+    (manifests.tree / "dos.txt").write_bytes(b"a\r\nb\r\n")
+    assert manifests.open(base_commit=manifests.tip("main")) == Outcome()
+    assert manifests.results["operation"] == "none"
+
+
+def test_a_pipe_in_place_of_what_git_reads_is_refused_before_it_waits(manifests: Manifests) -> None:
+    path = manifests.tree / "apps" / ".gitattributes"
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+    manifests.edit(V2)
+    assert manifests.open() == Outcome(1, f"special-file: {path} is a pipe, a socket or a device; remove it")
+    assert manifests.writes() == []
+
+
+def test_a_pull_request_that_is_open_though_nothing_differs_is_told_of(
+    manifests: Manifests, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifests.edit(V2)
+    manifests.open()
+    before, writes = (manifests.pull_requests, manifests.refs), manifests.writes()
+    manifests.edit(V1)
+
+    assert manifests.open() == Outcome(0, "", f"{manifests.page(1)}\n")
+
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{manifests.page(1)} is open all the same, with another change; close it unless it is still wanted"
+    ]
+    assert manifests.results == {
+        "pull-request-url": manifests.page(1),
+        "pull-request-number": "1",
+        "operation": "none",
+    }
+    assert (manifests.pull_requests, manifests.refs) == before
+    assert manifests.writes() == writes

@@ -71,6 +71,7 @@ def test_an_image_is_set_and_the_log_says_from_what_to_what(file: Path, caplog: 
     assert told(caplog) == [
         f"info: {file}: app: registry.example.com/app:v1 -> registry.example.com/app:v2@{DIGEST}",
         f"info: {file}: db: no entry -> mysql:8",
+        f"warning: {file}: an entry for db was made; without an image of that name it has no effect",
     ]
 
 

@@ -239,6 +239,26 @@ CALLS = {title: rest for title, *rest in callers()}
 each_call = pytest.mark.parametrize("title", CALLS)
 
 
+ANOTHER_THING = {
+    ("pipelines/apps-cd.yaml, update-manifests", "image"),  # the image that was built, by its digest
+    ("tasks/prepare-build-context.yaml, clone", "destination"),  # of the tree; the Task's is the archive's
+    ("tasks/update-manifests.yaml, run-command", "image"),  # the one that the command runs in
+}
+
+
+@each_call
+def test_a_parameter_is_handed_on_as_the_one_of_the_same_name(title: str) -> None:
+    caller, call, _ = CALLS[title]
+    given, own = params(call), params(caller)
+    assert {
+        name: param["value"]
+        for name, param in given.items()
+        if name in own
+        and param["value"] not in (f"$(params.{name})", [f"$(params.{name}[*])"])
+        and (title, name) not in ANOTHER_THING
+    } == {}
+
+
 @each_call
 def test_a_call_gives_the_parameters_that_are_needed_and_no_unknown_ones(title: str) -> None:
     _, call, called = CALLS[title]

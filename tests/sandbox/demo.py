@@ -17,76 +17,67 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.sandbox import busybox, containers, go, kaniko
-from tests.sandbox.github import GitHub
 from tests.sandbox.registry import Registry
-from tests.sandbox.runner import TEKTON, Run, Runner
+from tests.sandbox.runner import TEKTON, Run
 from tests.sandbox.tekton import Value
-from tests.sandbox.worktree import Worktree
+from tests.sandbox.world import TOKEN, World, example
 
-EXAMPLE = Path(__file__).parent / "example"
-TOKEN = "token-of-the-bot"
-SECOND_EDITION = "<!doctype html>\n<title>webapp</title>\n<h1>Hello, second edition</h1>\n"
+FIRST_EDITION = str(example("webapp")["www/index.html"], "utf-8")
+SECOND_EDITION = FIRST_EDITION.replace("first", "second")
 
 
 @dataclass
 class Demo:
-    """What the demo needs of the world."""
+    """What the demo does with the sandbox."""
 
-    github: GitHub
-    registry: Registry
-    runner: Runner
-    bare: Path
-    source: Worktree
+    world: World
 
-    def update(self) -> tuple[Run, str]:
-        """Run the Pipeline for the source's tip; also the image it is to be pushed as."""
-        commit = self.source.git("rev-parse", "HEAD")
-        image = f"{self.registry.address}/example/webapp:vmain-g{commit[:8]}"
+    def update(self, commit: str) -> tuple[Run, str]:
+        """Run the Pipeline for a commit of the source; also the image it is to be pushed as."""
+        image = self.world.image(f"example/webapp:vmain-g{commit[:8]}")
         params: dict[str, Value] = {
-            "app-repo-url": f"{self.github.url}/example/webapp.git",
+            "app-repo-url": self.world.url("example/webapp"),
             "app-repo-revision": commit,
             "image": image,
             "extra-args": [
-                f"--build-arg=BASE={self.registry.address}/library/busybox:1",
+                f"--build-arg=BASE={self.world.image('library/busybox:1')}",
                 "--insecure",
                 "--insecure-pull",
             ],
-            "manifests-repo-url": f"{self.github.url}/example/manifests.git",
-            "github-url": self.github.url,
+            "manifests-repo-url": self.world.url("example/manifests"),
+            "github-url": self.world.github.url,
             "labels": "apps-cd",
         }
         secrets = {"github-token": {"token": TOKEN}, "registry": {".dockerconfigjson": "{}"}}
-        run = self.runner.run(TEKTON / "runs/apps-cd.yaml", params=params, secrets=secrets)
+        run = self.world.start(TEKTON / "runs/apps-cd.yaml", params, secrets)
         if not run.succeeded:
             sys.exit(run.describe())
         return run, image
 
     def show(self, run: Run, image: str) -> None:
         """Print the pull request as its reviewer sees it, and the image that it names, pulled back by digest."""
-        (pull,) = self.github.pull_requests("example/manifests")
-        name, digest = image.removeprefix(f"{self.registry.address}/").rpartition(":")[0], run.results["IMAGE_DIGEST"]
+        (pull,) = self.world.pull_requests("example/manifests")
+        name = image.removeprefix(f"{self.world.registry.address}/").rpartition(":")[0]
+        digest = run.results["IMAGE_DIGEST"]
         print(f"\n{run.results['pull-request-url']}  ({pull.state})\n{pull.title}\n")
         print(_indented(pull.body or ""))
-        print(_indented(self.diff()))
-        page = self.registry.file_system(name, digest)["www/index.html"].decode()
+        print(_indented(self.world.diff("example/manifests", f"main...{pull.sha}")))
+        page = self.world.registry.file_system(name, digest)["www/index.html"].decode()
         print(f"{name}@{digest}, pulled back, serves\n\n{_indented(page)}")
-
-    def diff(self) -> str:
-        """The pull request's."""
-        (pull,) = self.github.pull_requests("example/manifests")
-        return _git("-C", str(self.bare), "diff", f"main...{pull.sha}")
 
     def check(self, run: Run, image: str, operation: str, edition: str) -> None:
         """Fail unless the pull request and the image are what they should be."""
         digest = run.results["IMAGE_DIGEST"]
         tag = image.rpartition(":")[2]
         name = image.removesuffix(f":{tag}")
-        (pull,) = self.github.pull_requests("example/manifests")
+        (pull,) = self.world.pull_requests("example/manifests")
         changed = [
-            line for line in self.diff().splitlines() if line[:1] in "+-" and not line.startswith(("+++", "---"))
+            line
+            for line in self.world.diff("example/manifests", f"main...{pull.sha}").splitlines()
+            if line[:1] in "+-" and not line.startswith(("+++", "---"))
         ]
-        before = _git("-C", str(self.bare), "show", "main:webapp/base/kustomization.yaml")
-        after = _git("-C", str(self.bare), "show", f"{pull.sha}:webapp/base/kustomization.yaml")
+        before = self.world.read("example/manifests", "main", "webapp/base/kustomization.yaml")
+        after = self.world.read("example/manifests", pull.sha, "webapp/base/kustomization.yaml")
         expected = {
             "operation": (run.tasks["update-manifests"].results["operation"], operation),
             "pull request": (
@@ -108,13 +99,13 @@ class Demo:
                 after.replace(f"    digest: {digest}\n", "").replace(name, "ghcr.io/example/webapp").replace(tag, "v0"),
                 before,
             ),
-            "digest": (self.registry.digest("example/webapp", tag), digest),
-            "image": (self.registry.file_system("example/webapp", digest)["www/index.html"].decode(), edition),
+            "digest": (self.world.registry.digest("example/webapp", tag), digest),
+            "image": (self.world.registry.file_system("example/webapp", digest)["www/index.html"].decode(), edition),
             "built in the image": (
-                self.registry.file_system("example/webapp", digest)["www/build.txt"].decode(),
+                self.world.registry.file_system("example/webapp", digest)["www/build.txt"].decode(),
                 "built 1 file(s)\n",
             ),
-            "GitHub's models": (self.github.violations, []),
+            "GitHub's models": (self.world.violations, []),
         }
         for what, (found, wanted) in expected.items():
             if found != wanted:
@@ -124,10 +115,6 @@ class Demo:
 
 def _indented(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def _say(text: str) -> None:
@@ -153,27 +140,25 @@ def main() -> None:
         executor = kaniko.find_or_build()
     except (kaniko.KanikoError, busybox.MissingError, go.MissingError) as error:
         sys.exit(f"demo: {error}")
-    with (
-        tempfile.TemporaryDirectory(prefix="apps-cd-demo-") as directory,
-        GitHub(Path(directory, "github")) as github,
-        Registry() as registry,
-    ):
-        demo = _world(Path(directory), github, registry, executor)
+    with tempfile.TemporaryDirectory(prefix="apps-cd-demo-") as directory, World(Path(directory, "world")) as world:
+        world.images[kaniko.IMAGE] = containers.Kaniko(executor)
+        world.output = _narrate
+        busybox.put(world.registry)
+        world.add_repository("example/manifests", example("manifests"))
+        demo = Demo(world)
         _say("A commit of webapp's source becomes an image and a pull request")
-        run, image = demo.update()
+        run, image = demo.update(world.add_repository("example/webapp", example("webapp")))
         demo.show(run, image)
         if check:
-            demo.check(run, image, "created", (EXAMPLE / "webapp/www/index.html").read_text())
+            demo.check(run, image, "created", FIRST_EDITION)
         _say("The source changes: the same pull request is updated")
-        demo.source.commit("A second edition", {"www/index.html": SECOND_EDITION})
-        demo.source.git("push", "--quiet", "origin", "main")
-        run, image = demo.update()
+        run, image = demo.update(world.push("example/webapp", {"www/index.html": SECOND_EDITION}))
         demo.show(run, image)
         if check:
             demo.check(run, image, "updated", SECOND_EDITION)
         _say(f"Done in {time.monotonic() - started:.0f} s")
         if not check and sys.stdin.isatty():
-            input(f"Repositories and pull requests are at {github.url} until you press Enter. ")
+            input(f"Repositories and pull requests are at {world.github.url} until you press Enter. ")
 
 
 def _busybox() -> None:
@@ -188,23 +173,6 @@ def _busybox() -> None:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in (["update", "-qq"], ["install", "-qq", "--yes", "--no-install-recommends", "busybox-static"]):
             subprocess.run(["apt-get", *command], check=True, stdout=subprocess.DEVNULL, env=environment)
-
-
-def _world(directory: Path, github: GitHub, registry: Registry, executor: kaniko.Executor) -> Demo:
-    github.add_user("example", organization=True)
-    github.add_user("apps-cd-bot", token=TOKEN)
-    busybox.put(registry)
-    trees = {}
-    for name in ("webapp", "manifests"):
-        bare = github.add_repository(f"example/{name}", writers=["apps-cd-bot"])
-        shutil.copytree(EXAMPLE / name, directory / name)
-        tree = trees[name] = Worktree(directory / name)
-        tree.git("init", "--quiet", "--template=", "--initial-branch=main")
-        tree.git("remote", "add", "origin", str(bare))
-        tree.commit(f"The first of {name}")
-        tree.git("push", "--quiet", "origin", "main")
-    runner = Runner(images={kaniko.IMAGE: containers.Kaniko(executor)}, output=_narrate)
-    return Demo(github, registry, runner, bare, trees["webapp"])
 
 
 if __name__ == "__main__":

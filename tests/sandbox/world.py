@@ -7,7 +7,7 @@ requests and the images. Each part starts when it is first used.
 import contextlib
 import functools
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +20,14 @@ from tests.sandbox.tekton import Object, Value
 from tests.sandbox.worktree import Worktree
 
 BOT, TOKEN = "apps-cd-bot", "token-of-the-bot"
+EXAMPLE = Path(__file__).parent / "example"
+"""A small web application and its manifests, `webapp` and `manifests`."""
+
+
+def example(name: str) -> dict[str, bytes]:
+    """The files of one of the example's repositories."""
+    top = EXAMPLE / name
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in sorted(top.rglob("*")) if path.is_file()}
 
 
 class World:
@@ -30,10 +38,12 @@ class World:
 
     Attributes:
         images: how containers of further images run; to be set before the first run.
+        output: is called with Task, step and line as a run goes on; to be set before the first run.
     """
 
     def __init__(self, root: Path) -> None:
         self.images: dict[str, Image] = {}
+        self.output: Callable[[str, str, str], None] | None = None
         self._root = root
         self._trees: dict[str, Worktree] = {}
         self._open = contextlib.ExitStack()
@@ -65,7 +75,7 @@ class World:
     @functools.cached_property
     def runner(self) -> Runner:
         environment = {"STORAGE_EMULATOR_HOST": self.storage.url}
-        return Runner(images=self.images, extra_environment=environment)
+        return Runner(images=self.images, extra_environment=environment, output=self.output)
 
     def start(
         self,
@@ -113,6 +123,11 @@ class World:
         tree = self._trees[repository]
         bare = tree.git("remote", "get-url", "origin")
         return tree.run("--git-dir", bare, "show", f"{revision}:{path}").stdout
+
+    def diff(self, repository: str, commits: str) -> str:
+        """What `git diff` says of commits of a repository, such as `main...apps-cd/main/webapp`."""
+        tree = self._trees[repository]
+        return tree.run("--git-dir", tree.git("remote", "get-url", "origin"), "diff", commits).stdout
 
     def pull_requests(self, repository: str) -> list[PullRequestFacts]:
         """The pull requests of a repository by number."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -684,8 +685,10 @@ def test_sigterm_ends_with_143_and_leaves_nothing(tmp_path: Path, destination: s
     argv = [sys.executable, "-m", "steps.prepare_build_context", f"--source-dir={root}", f"--destination={destination}"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(argv, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as child:
+        deadline = time.monotonic() + 30
         while not list(tmp_path.glob("*/**/.*.partial")):
             assert child.poll() is None
+            assert time.monotonic() < deadline
         child.send_signal(signal.SIGTERM)
         child.communicate(timeout=30)
     assert (child.returncode, list((tmp_path / "out").iterdir()), list((tmp_path / "tmp").iterdir())) == (143, [], [])

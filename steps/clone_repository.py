@@ -100,6 +100,7 @@ def _clone(
         if submodules:
             _check_out_submodules(git, url, depth)
         commit, date = git.run("log", "-1", "--format=%H %ct").split()
+        _warn_of_pointers(git)
     except git_client.Failed as error:
         if revision.is_commit and "not our ref" in error.stderr:
             raise StepError("not-found", f"{url} has no commit {revision}") from error
@@ -136,6 +137,13 @@ def _resolve(git: git_client.Git, url: Repository, revision: Revision) -> str:
         hint = "; if it is a commit, give all 40 digits" if revision.may_be_abbreviated else ""
         raise StepError("not-found", f"{url} has no branch or tag {revision}{hint}")
     return found[0]
+
+
+def _warn_of_pointers(git: git_client.Git) -> None:
+    """Say that files of Git LFS stay pointers: to fetch their contents is for a program that the repository names."""
+    attributes = ":(glob)**/.gitattributes"
+    if git.run("grep", "--files-with-matches", "--fixed-strings", "-e", "filter=lfs", "--", attributes, accept=[1]):
+        _log.warning("files of Git LFS are left as the pointers that git has; their contents are not fetched")
 
 
 def _check_out_submodules(git: git_client.Git, url: Repository, depth: int) -> None:

@@ -84,6 +84,8 @@ def prepare_build_context(
 
     if destination.bucket is None:
         file = _absolute(destination.path)
+        if file.exists() and file.samefile(path):
+            raise StepError("unwritable", f"--destination={destination.path} is the Dockerfile; give another file")
         packed = pack(file)
         location = f"tar://{file}"
     else:

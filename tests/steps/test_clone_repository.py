@@ -612,6 +612,20 @@ def test_nothing_of_the_repository_the_user_or_the_environment_is_run_or_heeded(
     assert {request.authorization for request in github.requests} == {False}
 
 
+def test_files_of_git_lfs_stay_pointers_and_the_log_says_so(
+    github: GitHub, upstream: Worktree, tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream.commit("large files", {"data/.gitattributes": "*.bin filter=lfs\n", "data/a.bin": TRAPS["large"]})
+    upstream.git("push", "--quiet", tmp_path / "github/kubeflow/manifests.git", "main")
+    tree = tmp_path / "tree"
+    url = f"{github.url}/kubeflow/manifests.git"
+    assert run(clone_repository, url=url, revision="main", destination=tree) == Outcome()
+    assert (tree / "data/a.bin").read_text() == TRAPS["large"]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "files of Git LFS are left as the pointers that git has; their contents are not fetched"
+    ]
+
+
 @pytest.mark.usefixtures("private")
 def test_the_credential_is_seen_nowhere(
     github: GitHub, tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture

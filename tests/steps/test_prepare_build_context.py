@@ -64,6 +64,14 @@ def packed(root: Path, **flags: Any) -> dict[str, str | None]:
         return unpacked(Path(directory, "context.tar.gz").read_bytes())
 
 
+def test_the_dockerfile_is_not_overwritten_by_the_archive(tmp_path: Path) -> None:
+    root = write(tmp_path / "src", {"Dockerfile": FROM, "a.txt": "a"})
+    with pytest.raises(StepError) as refusal:
+        prepare(root, f"{root}/Dockerfile")
+    assert str(refusal.value) == f"--destination={root}/Dockerfile is the Dockerfile; give another file"
+    assert {path.name: path.read_text() for path in root.iterdir()} == {"Dockerfile": FROM, "a.txt": "a"}
+
+
 def test_a_directory_is_packed_and_described(tmp_path: Path) -> None:
     root = write(tmp_path / "src", {"web/Dockerfile": FROM, "web/static/a.txt": "a", "other/b.txt": "b"})
     archive = tmp_path / "context.tar.gz"

@@ -82,14 +82,15 @@ def read(directory: Path | None) -> Credentials:
 
 def read_token(path: Path) -> Credentials:
     """The token in a file, or in the directory of a Secret (`token` or `github_token`), with the `ca.crt` beside it."""
-    token = _token(path) if path.is_dir() else _line(path)
+    directory = path if path.is_dir() else None
+    token = _token(directory) if directory else _line(path)
     if not token:
         # Without the path: it might be the token itself, given in place of a file.
-        where = f"the directory {path} holds no file `token`" if path.is_dir() else "it does not exist or is empty"
+        where = f"the directory {directory} holds no file `token`" if directory else "it does not exist or is empty"
         raise StepError(
             "auth", f"--github-token must be a file with the token, or the directory of a Secret with one: {where}"
         )
-    found = Credentials(user="x-access-token", password=token, ca=_ca(path) if path.is_dir() else None)
+    found = Credentials(user="x-access-token", password=token, ca=_ca(directory) if directory else None)
     _conceal(found)
     return found
 

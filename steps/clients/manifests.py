@@ -8,7 +8,6 @@ have no program behind them. Attributes that convert line ends or encodings hold
 import logging
 import os
 import re
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,16 +102,16 @@ def tree(git: Git, working_tree: Path, fetched: Fetched) -> str:
     here = {"GIT_WORK_TREE": os.fspath(working_tree.absolute())}
     git.run("read-tree", fetched.start)
     git.run("update-index", "-q", "--really-refresh", "--ignore-submodules", environment=here, accept=[1])
-    changes = _items(git.run("diff-files", "--name-status", "-z", "--ignore-submodules=all", environment=here))
-    changed = list(zip(changes[::2], changes[1::2], strict=True))
+    changes = _changes(git.run("diff-files", "--raw", "-z", "--ignore-submodules=all", environment=here))
     added = _items(git.run("ls-files", "--others", "--exclude-standard", "-z", environment=here))
     for name in added:
         if name.endswith("/"):
             _log.warning("%r is a repository of its own and is left out", name)
-    changed = [(status, name) for status, name in changed if not _is_checked_out(git, working_tree, name)]
+    unchanged = _as_checked_out(git, working_tree, changes)
     # What is gone goes first, and is not looked for: a symlink may stand in place of its directory.
-    gone = [name for status, name in changed if status == "D"]
-    there = [name for status, name in changed if status != "D"] + [name for name in added if not name.endswith("/")]
+    gone = [each.name for each in changes if each.gone]
+    there = [each.name for each in changes if not each.gone and each.name not in unchanged]
+    there += [name for name in added if not name.endswith("/")]
     for option, names in (("--force-remove", gone), ("--remove", there)):
         if names:
             stdin = "".join(f"{name}\0" for name in names).encode("utf-8", "surrogateescape")
@@ -132,19 +131,41 @@ def _refuse_pipes(working_tree: Path) -> None:
                 raise StepError("special-file", f"{path} is a pipe, a socket or a device; remove it")
 
 
-def _is_checked_out(git: Git, working_tree: Path, name: str) -> bool:
-    """Whether a file holds the very bytes that git has, though attributes say that it should have others.
+@dataclass(frozen=True)
+class _Change:
+    """A tracked file that git says is not as the index has it: its former and its new mode, its former blob."""
+
+    name: str
+    old_mode: str
+    new_mode: str
+    blob: str
+    gone: bool
+
+
+def _changes(raw: str) -> list[_Change]:
+    """What `git diff-files --raw -z` lists."""
+    fields = _items(raw)
+    return [
+        _Change(name, old_mode.removeprefix(":"), new_mode, blob, gone=status == "D")
+        for (old_mode, new_mode, blob, _, status), name in zip(map(str.split, fields[::2]), fields[1::2], strict=True)
+    ]
+
+
+def _as_checked_out(git: Git, working_tree: Path, changes: Sequence[_Change]) -> set[str]:
+    """The files that hold the very bytes that git has, though attributes say that they should have others.
 
     git shows such files as changed from the check-out on: their line ends were committed without the attributes.
     """
-    path = working_tree / name
-    entry = git.run("ls-files", "--stage", "-z", "--", f":(literal,top){name}").partition("\t")[0].split()
-    if len(entry) != 3 or path.is_symlink() or not path.is_file():
-        return False
-    executable = bool(path.stat().st_mode & stat.S_IXUSR)
-    return entry[0] == ("100755" if executable else "100644") and entry[1] == git.run(
-        "hash-object", "--no-filters", "--stdin", stdin=path.read_bytes()
-    )
+    files = [
+        each
+        for each in changes
+        if each.old_mode == each.new_mode and each.new_mode in ("100644", "100755") and "\n" not in each.name
+    ]
+    if not files:
+        return set()
+    paths = "".join(f"{working_tree.absolute() / each.name}\n" for each in files).encode("utf-8", "surrogateescape")
+    blobs = git.run("hash-object", "--no-filters", "--stdin-paths", stdin=paths).splitlines()
+    return {each.name for each, blob in zip(files, blobs, strict=True) if blob == each.blob}
 
 
 def _items(text: str) -> list[str]:

@@ -120,14 +120,15 @@ class World:
 
     def read(self, repository: str, revision: str, path: str) -> str:
         """A file of a repository at a commit or branch."""
-        tree = self._trees[repository]
-        bare = tree.git("remote", "get-url", "origin")
-        return tree.run("--git-dir", bare, "show", f"{revision}:{path}").stdout
+        return self._git(repository, "show", f"{revision}:{path}")
 
     def diff(self, repository: str, commits: str) -> str:
         """What `git diff` says of commits of a repository, such as `main...apps-cd/main/webapp`."""
+        return self._git(repository, "diff", commits)
+
+    def _git(self, repository: str, *arguments: str) -> str:
         tree = self._trees[repository]
-        return tree.run("--git-dir", tree.git("remote", "get-url", "origin"), "diff", commits).stdout
+        return tree.run("--git-dir", tree.git("remote", "get-url", "origin"), *arguments).stdout
 
     def pull_requests(self, repository: str) -> list[PullRequestFacts]:
         """The pull requests of a repository by number."""

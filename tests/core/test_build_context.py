@@ -257,8 +257,8 @@ def test_a_destination_that_cannot_be_is_refused(text: str, message: str) -> Non
         pytest.param("gs://contexts/a/b.tar.gz", Location("gs", "contexts/a/b.tar.gz"), id="Cloud Storage"),
         pytest.param("s3://bucket/key.tar.gz", Location("s3", "bucket/key.tar.gz"), id="S3"),
         pytest.param("https://host/a.tar.gz", Location("https", "host/a.tar.gz"), id="a web server"),
-        pytest.param("tar:///home/ci/a.tar.gz", Location("tar", "/home/ci/a.tar.gz"), id="an archive"),
-        pytest.param("dir:///home/ci/src", Location("dir", "/home/ci/src"), id="a directory"),
+        pytest.param("tar:///context/a.tar.gz", Location("tar", "/context/a.tar.gz"), id="an archive"),
+        pytest.param("dir:///context/src", Location("dir", "/context/src"), id="a directory"),
         pytest.param("./", Location("dir", "./"), id="a bare path"),
     ],
 )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.sandbox import go
 from tests.sandbox.github import GitHub
-from tests.sandbox.world import BOT, TOKEN, World, example
+from tests.sandbox.world import BOT, TOKEN, Sandbox, example
 
 ROOT = Path(__file__).parents[1]
 STEPS = [
@@ -134,7 +134,7 @@ def contexts(directory: Path) -> Iterator[Row]:
 
 def pull_requests(directory: Path) -> Iterator[Row]:
     """A changed tree becomes a pull request: fetch, commit, push, open."""
-    with World(directory / "world") as world:
+    with Sandbox(directory / "world") as world:
         commit = world.add_repository("example/manifests", example("manifests"))
         github, url = world.github, world.url("example/manifests")
         host = github.url.removeprefix("http://")

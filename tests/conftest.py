@@ -1,18 +1,28 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.sandbox.world import World
 
+pytest_plugins = ["tests.cluster.fixtures"]
+
 _OF_SOMEBODY = ("GIT_", "GH_", "GITHUB_", "SSH_", "DOCKER_", "GOOGLE_", "CLOUDSDK_", "XDG_", "STORAGE_")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--renew-golden", action="store_true", help="write golden files in place of comparing with them")
+    parser.addoption("--world", choices=["sandbox", "cluster"], default="sandbox", help="where PipelineRuns are run")
+    parser.addoption("--keep-failed", action="store_true", help="leave the namespace of a failed test in the cluster")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The tests that need a cluster are those of `--world=cluster` alone."""
+    on_cluster = config.getoption("--world") == "cluster"
+    return True if collection_path.name == "cluster" and collection_path.is_dir() and not on_cluster else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,9 +57,15 @@ def nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> "Iterator[World]":
-    from tests.sandbox.world import World  # all of the sandbox, for those who use it
+def world(request: pytest.FixtureRequest) -> Any:
+    """The world of a case, the sandbox or, with `--world=cluster`, a namespace of a cluster."""
+    return request.getfixturevalue("cluster_world" if request.config.getoption("--world") == "cluster" else "sandbox")
 
-    with World(tmp_path / "world") as world:
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> "Iterator[World]":
+    from tests.sandbox.world import Sandbox  # all of it, for those who use it
+
+    with Sandbox(tmp_path / "world") as world:
         yield world
         assert world.violations == []

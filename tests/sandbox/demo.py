@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tests.sandbox import busybox, containers, go, kaniko
 from tests.sandbox.registry import Registry
-from tests.sandbox.runner import TEKTON, Run
+from tests.sandbox.runner import TEKTON, Files, Run
 from tests.sandbox.tekton import Value
-from tests.sandbox.world import TOKEN, World, example
+from tests.sandbox.world import Sandbox, example
 
 FIRST_EDITION = str(example("webapp")["www/index.html"], "utf-8")
 SECOND_EDITION = FIRST_EDITION.replace("first", "second")
@@ -30,7 +30,7 @@ SECOND_EDITION = FIRST_EDITION.replace("first", "second")
 class Demo:
     """What the demo does with the sandbox."""
 
-    world: World
+    world: Sandbox
 
     def update(self, commit: str) -> tuple[Run, str]:
         """Run the Pipeline for a commit of the source; also the image it is to be pushed as."""
@@ -45,10 +45,10 @@ class Demo:
                 "--insecure-pull",
             ],
             "manifests-repo-url": self.world.url("example/manifests"),
-            "github-url": self.world.github.url,
+            "github-url": self.world.github_url,
             "labels": "apps-cd",
         }
-        secrets = {"github-token": {"token": TOKEN}, "registry": {".dockerconfigjson": "{}"}}
+        secrets: dict[str, Files] = {"github-token": self.world.token(), "registry": {".dockerconfigjson": "{}"}}
         run = self.world.start(TEKTON / "runs/apps-cd.yaml", params, secrets)
         if not run.succeeded:
             sys.exit(run.describe())
@@ -140,7 +140,7 @@ def main() -> None:
         executor = kaniko.find_or_build()
     except (kaniko.KanikoError, busybox.MissingError, go.MissingError) as error:
         sys.exit(f"demo: {error}")
-    with tempfile.TemporaryDirectory(prefix="apps-cd-demo-") as directory, World(Path(directory, "world")) as world:
+    with tempfile.TemporaryDirectory(prefix="apps-cd-demo-") as directory, Sandbox(Path(directory, "world")) as world:
         world.images[kaniko.IMAGE] = containers.Kaniko(executor)
         world.output = _narrate
         busybox.put(world.registry)

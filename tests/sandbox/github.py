@@ -76,6 +76,9 @@ class GitHub:
 
     def __init__(self, root: Path, *, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[Request] = []
+        self.before_answer: Callable[[str], None] | None = None
+        """Is called with method and path of a request before anything of it took effect; what it waits for the client
+        waits for, too. A ConnectionError it raises cuts the connection."""
         self.after_effect: Callable[[str], None] | None = None
         """Is called right after a write took effect and before the reply is sent, e.g. with `push refs/heads/x`,
         `create pull request 1`, `update pull request 1`, `comment on 1`, `label 1`. A ConnectionError it raises cuts the
@@ -164,6 +167,8 @@ class GitHub:
 
         Faults are to be put here, before `_answer` (nothing took effect) or after it (everything did).
         """
+        if self.before_answer:
+            self.before_answer(f"{call.method} {call.path}")
         authorization = call.headers.get("Authorization", "")
         token = github_rest.token_of(authorization) if authorization else None
         user = self._world.user_of_token(token) if token else None

@@ -101,6 +101,10 @@ class Client:
         blobs = {each: self._request("GET", f"/v2/{reference.repository}/blobs/{each}").content for each in digests}
         return Image(manifest, blobs)
 
+    def digest(self, reference: Reference) -> str:
+        """The digest of what a reference stands for."""
+        return image.digest(self._manifest(reference.repository, reference.tag))
+
     def push(self, reference: Reference, built: Image) -> None:
         blobs = f"/v2/{reference.repository}/blobs"
         for digest, content in built.blobs.items():

@@ -31,6 +31,7 @@ class Step:
     Attributes:
         arguments: command and arguments, in the container's paths.
         environment: the variables that the StepAction and the runner set.
+        mounts: what this step sees besides `/workspace`, which all of its Task share.
         exit_code: None while it runs.
         log: all its output; `stdout` is that part of it alone.
         results: what it wrote.
@@ -40,6 +41,7 @@ class Step:
     image: str
     arguments: list[str]
     environment: dict[str, str]
+    mounts: list[str] = field(default_factory=list)
     exit_code: int | None = None
     log: str = ""
     stdout: str = ""
@@ -74,6 +76,12 @@ class Run:
     @property
     def succeeded(self) -> bool:
         return self.reason == "Succeeded"
+
+    @property
+    def failed_step(self) -> tuple[str, str, int] | None:
+        """Task, step and exit code of the first step that did not end well."""
+        steps = ((task.name, step) for task in self.tasks.values() for step in task.steps.values())
+        return next(((task, step.name, step.exit_code) for task, step in steps if step.exit_code), None)
 
     def describe(self) -> str:
         """All of it as text, for a person who wonders why it failed."""
@@ -344,7 +352,7 @@ class _Execution:
         for path in volumes:
             if path.startswith("/workspace/"):
                 _directory(pod / path.lstrip("/"))  # where it is mounted, the other steps see an empty directory
-        step = task.steps[name] = Step(name, image, arguments, environment)
+        step = task.steps[name] = Step(name, image, arguments, environment, sorted(volumes))
         container = Container(
             arguments,
             environment,

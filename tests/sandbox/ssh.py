@@ -1,4 +1,4 @@
-"""Git over SSH: OpenSSH's own server, as an ordinary user on a free port of loopback, over the same bare repositories."""
+"""Git over SSH: OpenSSH's own server, on a free port, over the same bare repositories."""
 
 import contextlib
 import getpass
@@ -52,10 +52,11 @@ class SshServer:
 
     Args:
         root: where the bare repositories are, as `OWNER/NAME.git`.
+        host: the address to listen at.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._repositories = root
+    def __init__(self, root: Path, host: str = "127.0.0.1") -> None:
+        self._repositories, self._host = root, host
         self._root = root / ".ssh"
 
     def __enter__(self) -> typing.Self:
@@ -69,7 +70,7 @@ class SshServer:
         (self._root / "serve").write_text(_SERVE.format(repositories=self._repositories))
         with contextlib.suppress(PermissionError):
             Path("/run/sshd").mkdir(exist_ok=True)  # root's sshd wants it, and a package's start script makes it
-        self._listener = _Listener(("127.0.0.1", 0), _Handler)
+        self._listener = _Listener((self._host, 0), _Handler)
         self._listener.command = [PROGRAM, "-i", "-f", str(self._root / "config"), "-E", str(self._root / "log")]
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -87,14 +88,14 @@ class SshServer:
 
     def url(self, full_name: str) -> str:
         """The address of a repository, `OWNER/NAME`; sshd lets the user in that it runs as."""
-        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}/{full_name}.git"
+        return f"ssh://{getpass.getuser()}@{self._host}:{self.port}/{full_name}.git"
 
     def credentials(self, directory: Path) -> Path:
         """Write a credentials directory: a key that may enter, and the key of this host."""
         directory.mkdir(parents=True)
         shutil.copy(self._root / "user-key", directory / "ssh-privatekey")
         kind, key, _ = (self._root / "host-key.pub").read_text().split(" ")
-        (directory / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
+        (directory / "known_hosts").write_text(f"[{self._host}]:{self.port} {kind} {key}\n")
         return directory
 
 

@@ -1,9 +1,11 @@
-"""All of the sandbox together, for cases that start runs and look at what comes of them.
+"""The world of a case: repositories, registry, storage, and a place that runs our Pipelines.
 
-What a case does with a `World` it could do with a cluster: put files into repositories, start a PipelineRun, see the pull
-requests and the images. Each part starts when it is first used.
+A case puts files into repositories, starts a PipelineRun, and looks at the pull requests and images that come of it. It is
+written once and holds for every `World`: the sandbox's below runs steps as processes of this machine, `tests.cluster.world`
+has them run by Tekton.
 """
 
+import abc
 import contextlib
 import functools
 import types
@@ -11,10 +13,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
+from tests.sandbox import containers, registry_client
 from tests.sandbox.containers import Image
 from tests.sandbox.github import GitHub, PullRequestFacts
+from tests.sandbox.image import Tree, files, tree
 from tests.sandbox.registry import Registry
 from tests.sandbox.runner import Files, Run, Runner
+from tests.sandbox.ssh import SshServer
 from tests.sandbox.storage import Storage
 from tests.sandbox.tekton import Object, Value
 from tests.sandbox.worktree import Worktree
@@ -30,20 +35,25 @@ def example(name: str) -> dict[str, bytes]:
     return {path.relative_to(top).as_posix(): path.read_bytes() for path in sorted(top.rglob("*")) if path.is_file()}
 
 
-class World:
-    """The sandbox for the time of a `with` block.
+class World(abc.ABC):
+    """What a case has, for the time of a `with` block. Each part starts when it is first used.
 
     Args:
         root: an empty or absent directory for what it keeps.
 
     Attributes:
-        images: how containers of further images run; to be set before the first run.
-        output: is called with Task, step and line as a run goes on; to be set before the first run.
+        host: where servers of this process are reached from the steps.
+        registry_address: `HOST:PORT` of the registry that needs no password.
+        steps_image: the image of our steps.
+        authority: files that a Secret for git or GitHub holds besides its credential.
     """
 
+    host = "127.0.0.1"
+    registry_address: str
+    steps_image = containers.STEPS_IMAGE
+    authority: Files
+
     def __init__(self, root: Path) -> None:
-        self.images: dict[str, Image] = {}
-        self.output: Callable[[str, str, str], None] | None = None
         self._root = root
         self._trees: dict[str, Worktree] = {}
         self._open = contextlib.ExitStack()
@@ -56,49 +66,80 @@ class World:
     ) -> None:
         self._open.close()
 
-    @functools.cached_property
-    def github(self) -> GitHub:
-        """GitHub, where the bot has a token, and an organization `example` no repository yet."""
-        github = self._open.enter_context(GitHub(self._root / "github"))
-        github.add_user("example", organization=True)
-        github.add_user(BOT, token=TOKEN)
-        return github
-
-    @functools.cached_property
-    def registry(self) -> Registry:
-        return self._open.enter_context(Registry())
-
-    @functools.cached_property
-    def storage(self) -> Storage:
-        return self._open.enter_context(Storage())
-
-    @functools.cached_property
-    def runner(self) -> Runner:
-        environment = {"STORAGE_EMULATOR_HOST": self.storage.url}
-        return Runner(images=self.images, extra_environment=environment, output=self.output)
-
+    @abc.abstractmethod
     def start(
         self,
         run: Object | Path,
         params: Mapping[str, Value] | None = None,
         secrets: Mapping[str, Files] | None = None,
     ) -> Run:
-        """Carry out a PipelineRun.
+        """Carry out a PipelineRun to its end.
 
         Args:
             run: the object, or a file with it.
             params: parameters in place of, or besides, its own.
             secrets: the Secrets of its namespace.
         """
-        return self.runner.run(run, params=params, secrets=secrets)
+
+    @abc.abstractmethod
+    def interrupt(self, *, kill: bool) -> None:
+        """End the runs that go on, and return when nothing of them runs any more.
+
+        Args:
+            kill: whether at once, as when a node is lost; otherwise as `tkn pipelinerun cancel`.
+        """
+
+    @property
+    @abc.abstractmethod
+    def github_url(self) -> str:
+        """The address of GitHub, as `github-url` takes it."""
+
+    @abc.abstractmethod
+    def create_bucket(self, name: str) -> None:
+        """Make a bucket that `gs://` addresses of the steps find."""
+
+    @abc.abstractmethod
+    def tools_image(self) -> str:
+        """An image with make and a shell, for commands of a manifests repository."""
+
+    @functools.cached_property
+    def github(self) -> GitHub:
+        """GitHub, where the bot has a token, and an organization `example` no repository yet."""
+        github = self._open.enter_context(GitHub(self._root / "github", host=self.host))
+        github.add_user("example", organization=True)
+        github.add_user(BOT, token=TOKEN)
+        return github
+
+    @functools.cached_property
+    def ssh(self) -> SshServer:
+        """The repositories of GitHub over ssh."""
+        assert self.github
+        return self._open.enter_context(SshServer(self._root / "github", self.host))
 
     def url(self, repository: str) -> str:
-        """The address that steps clone and push a repository at; GitHub itself is `github.url`."""
+        """The address that steps clone and push a repository at."""
+        return f"{self.github_url}/{repository}.git"
+
+    def public_url(self, repository: str) -> str:
+        """The address that steps clone a repository at without any Secret."""
         return f"{self.github.url}/{repository}.git"
+
+    def token(self) -> Files:
+        """What a Secret with the bot's token holds."""
+        return {"token": TOKEN, **self.authority}
 
     def image(self, name: str) -> str:
         """What an image of the registry is called, `HOST:PORT/NAME`."""
-        return f"{self.registry.address}/{name}"
+        return f"{self.registry_address}/{name}"
+
+    def tree(self, reference: str) -> Tree:
+        """The file system that a container of an image of the registry sees."""
+        parsed = registry_client.Reference.parse(reference)
+        return tree(registry_client.Client(parsed.registry).pull(parsed).layers)
+
+    def files(self, reference: str) -> dict[str, bytes]:
+        """Its regular files, by path without a leading slash."""
+        return files(self.tree(reference))
 
     def add_repository(self, repository: str, files: Mapping[str, str | bytes], *, private: bool = False) -> str:
         """Create a repository that the bot may push to, with a first commit on `main`, and return the commit."""
@@ -114,7 +155,7 @@ class World:
         return self._push(tree, files)
 
     def _push(self, tree: Worktree, files: Mapping[str, str | bytes]) -> str:
-        commit = tree.commit(f"Change {', '.join(files)}", files)
+        commit = tree.commit(f"Change {', '.join(files)}"[:200], files)
         tree.git("push", "--quiet", "origin", "main")
         return commit
 
@@ -138,3 +179,58 @@ class World:
     def violations(self) -> list[str]:
         """What was sent to or by GitHub against its own description."""
         return self.github.violations if "github" in self.__dict__ else []
+
+
+class Sandbox(World):
+    """The world in this process.
+
+    Attributes:
+        images: how containers of further images run; to be set before the first run.
+        output: is called with Task, step and line as a run goes on; to be set before the first run.
+    """
+
+    authority: Files = {}  # noqa: RUF012 - empty for ever
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.images: dict[str, Image] = {}
+        self.output: Callable[[str, str, str], None] | None = None
+
+    @functools.cached_property
+    def registry(self) -> Registry:
+        return self._open.enter_context(Registry())
+
+    @property
+    def registry_address(self) -> str:  # type: ignore[override]  # the registry starts when it is asked for
+        return self.registry.address
+
+    @functools.cached_property
+    def storage(self) -> Storage:
+        return self._open.enter_context(Storage())
+
+    @functools.cached_property
+    def runner(self) -> Runner:
+        environment = {"STORAGE_EMULATOR_HOST": self.storage.url}
+        return Runner(images=self.images, extra_environment=environment, output=self.output)
+
+    def start(
+        self,
+        run: Object | Path,
+        params: Mapping[str, Value] | None = None,
+        secrets: Mapping[str, Files] | None = None,
+    ) -> Run:
+        return self.runner.run(run, params=params, secrets=secrets)
+
+    def interrupt(self, *, kill: bool) -> None:
+        self.runner.cancel(0 if kill else 30)
+
+    @property
+    def github_url(self) -> str:
+        return self.github.url
+
+    def create_bucket(self, name: str) -> None:
+        self.storage.create_bucket(name)
+
+    def tools_image(self) -> str:
+        self.images["tools"] = containers.OnHost()
+        return "tools"

@@ -1,8 +1,9 @@
 """git, in a configuration of our own: the only import of GitPython.
 
 Nothing a repository brings along is run: no system, user or tree configuration is read, there are no hooks, no filters,
-no fsmonitor, no protocols but https, http and ssh, and no environment but what is listed here. A credential lies in a
-file that only git's own `store` helper reads, which gives it to the host it belongs to.
+no fsmonitor, no protocols but https, http and ssh, and no environment but what is listed here. A credential lies in
+memory that the other containers of a pod have no name for, and never on a file system, which they share; git's own
+`store` helper reads it there, and gives it to the host it belongs to.
 """
 
 import logging
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from steps.clients.credentials import Credentials
@@ -179,16 +180,17 @@ def isolated(
         credentials: what is shown to servers.
         timeout: seconds that one call of git may take.
     """
-    with tempfile.TemporaryDirectory(prefix="apps-cd-git-") as home:
-        yield Git(directory, _environment(Path(home), repository, credentials), timeout)
+    with tempfile.TemporaryDirectory(prefix="apps-cd-git-") as home, ExitStack() as secrets:
+        yield Git(directory, _environment(Path(home), repository, credentials, secrets), timeout)
 
 
-def _environment(home: Path, repository: Repository, credentials: Credentials) -> dict[str, str]:
+def _environment(home: Path, repository: Repository, credentials: Credentials, secrets: ExitStack) -> dict[str, str]:
     config = home / "gitconfig"
     text = _CONFIG
     if store := credentials.git_store(repository):
-        _write_private(home / "credentials", store)
-        text += f"[credential]\n\thelper = store --file={shlex.quote(str(home / 'credentials'))}\n"
+        # git would have the helper write, too: what the server took, and what it did not.
+        file = secrets.enter_context(_in_memory(store))
+        text += f'[credential]\n\thelper = "!f() {{ test $1 != get || git credential-store --file={file} get; }}; f"\n'
     config.write_text(text)
     return {
         **({"GIT_SSL_CAINFO": str(credentials.ca)} if credentials.ca else {}),
@@ -201,18 +203,18 @@ def _environment(home: Path, repository: Repository, credentials: Credentials) -
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_LFS_SKIP_SMUDGE": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_SSH_COMMAND": _ssh(home, repository, credentials),
+        "GIT_SSH_COMMAND": _ssh(home, repository, credentials, secrets),
     }
 
 
-def _ssh(home: Path, repository: Repository, credentials: Credentials) -> str:
+def _ssh(home: Path, repository: Repository, credentials: Credentials, secrets: ExitStack) -> str:
     if repository.scheme == "ssh" and not credentials.ssh_key:
         raise StepError(
             "auth", f"{repository} is read over ssh; give a credentials directory with ssh-privatekey and known_hosts"
         )
     # OpenSSH refuses a key that others may read, as a mounted Secret is, and one without a last newline.
-    _write_private(home / "key", (credentials.ssh_key or "").strip() + "\n")
-    _write_private(home / "known_hosts", credentials.known_hosts or "")
+    key = secrets.enter_context(_in_memory((credentials.ssh_key or "").strip() + "\n"))
+    (home / "known_hosts").write_text(credentials.known_hosts or "", encoding="utf-8")
     options = {
         "BatchMode": "yes",
         "IdentitiesOnly": "yes",
@@ -223,10 +225,16 @@ def _ssh(home: Path, repository: Repository, credentials: Credentials) -> str:
         "ServerAliveInterval": "15",
     }
     return shlex.join(
-        ["ssh", "-F", "none", "-i", str(home / "key"), *(f"-o{name}={value}" for name, value in options.items())]
+        ["ssh", "-F", "none", "-i", key, *(f"-o{name}={value}" for name, value in options.items())]
     )
 
 
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
+@contextmanager
+def _in_memory(text: str) -> Iterator[str]:
+    """A file without a place in any directory, which children of this process read by the name given."""
+    descriptor = os.memfd_create("credential")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(text)
+        file.flush()
+        yield f"/proc/{os.getpid()}/fd/{descriptor}"

@@ -17,7 +17,7 @@ import pytest
 
 from steps.clone_repository import clone_repository
 from tests.sandbox import ssh
-from tests.sandbox.github import GitHub
+from tests.sandbox.github import GitHub, Request
 from tests.sandbox.http_server import Call, Response, Server
 from tests.sandbox.tls import Authority
 from tests.sandbox.worktree import Worktree
@@ -624,6 +624,30 @@ def test_files_of_git_lfs_stay_pointers_and_the_log_says_so(
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         "files of Git LFS are left as the pointers that git has; their contents are not fetched"
     ]
+
+
+@pytest.mark.usefixtures("private")
+def test_no_file_holds_the_credential_while_git_runs(
+    github: GitHub, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "ghs_1234-secret-of-the-bot"
+    github.add_user("bot", token=token)
+    temporary = tmp_path / "temporary"  # in a pod, the home directory that all of its containers share
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    secret = credentials(tmp_path / "secret", token=token)
+    held: dict[str, str] = {}
+
+    def look(_: Request) -> None:
+        for path in (path for top in (temporary, tmp_path / "tree") for path in top.rglob("*") if path.is_file()):
+            held[path.name] = path.read_text(errors="replace")
+
+    on_request(github, look)
+    url = f"{github.url}/kubeflow/private.git"
+    outcome = run(clone_repository, url=url, revision="main", destination=tmp_path / "tree", credentials=secret)
+    assert outcome.code == 0
+    assert "gitconfig" in held
+    assert [name for name, text in held.items() if token in text] == []
 
 
 @pytest.mark.usefixtures("private")

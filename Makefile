@@ -1,6 +1,7 @@
 # make test    everything but what needs a cluster
 # make demo    one update, end to end, on real parts
 # make bench   our figures beside a peer's
+# make test-cluster, make figures   the same on a real cluster with Tekton
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := bash
@@ -13,8 +14,9 @@ IMAGE ?= apps-cd/steps:latest
 DOCKER ?= docker
 PYTHON_IMAGE ?=
 KUSTOMIZE_IMAGE ?=
+WORKERS ?= 5
 
-.PHONY: help test lint demo bench golden lock pin image image-help push clean
+.PHONY: help test test-cluster lint demo bench figures golden lock pin image image-help push clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +41,14 @@ demo: $(VENV)/installed  ## one update, end to end: real git, real Kaniko, a pul
 
 bench: $(VENV)/installed  ## our figures beside a peer's, in one run
 	$(BIN)/python -m tests.bench
+
+# KUBECONFIG, REGISTRY and HOST_IP say where, BUILDER_IMAGE which Kaniko. PYTEST=--keep-failed leaves a failed test's namespace.
+test-cluster: $(VENV)/installed  ## the cases of the Pipeline, and all that only a cluster proves
+	$(BIN)/pytest --world=cluster --numprocesses=$(WORKERS) --dist=worksteal --verbose --durations=0 --durations-min=1 \
+	  tests/cluster tests/tekton/test_pipeline.py tests/tekton/test_runs.py $(PYTEST)
+
+figures: $(VENV)/installed  ## times, pods and memory on a cluster, beside the catalog's way; fails if ours has more pods
+	$(BIN)/python -m tests.cluster.figures
 
 golden: $(VENV)/installed  ## renew the README's tables and the golden files
 	$(BIN)/pytest --quiet --renew-golden

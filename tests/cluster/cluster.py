@@ -7,10 +7,11 @@ import ipaddress
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -97,9 +98,11 @@ class Cluster:
 
     def kubectl(self, *arguments: str, given: Object | Sequence[Object] | None = None) -> str:
         """Run kubectl and return what it prints; `given` are objects for `--filename=-`."""
-        objects = [given] if isinstance(given, dict) else given or []
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}) if objects else ""
-        return run("kubectl", *arguments, text=text)
+        return _run("kubectl", *arguments, text=_list(given)).stdout
+
+    def warnings(self, *arguments: str, given: Object) -> str:
+        """What the API server warns of when kubectl does something."""
+        return "".join(_run("kubectl", *arguments, text=_list(given)).stderr)
 
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", "--output=json", *arguments))
@@ -158,15 +161,22 @@ class Cluster:
             parts.append(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}")
         return "\n".join(parts)
 
+    def tkn(self, *arguments: str) -> str:
+        """Run tkn and return what it prints."""
+        return _run("tkn", *arguments).stdout
 
-def run(*command: str, text: str = "", environment: Mapping[str, str] | None = None) -> str:
-    """Run a program and return its stdout; CommandError when it fails."""
-    done = subprocess.run(
-        command, input=text, capture_output=True, text=True, check=False, timeout=LONGEST_WAIT, env=environment
-    )
+
+def _run(*command: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=LONGEST_WAIT)
     if done.returncode:
-        raise CommandError(f"{' '.join(command)}: {done.stderr.strip()}{done.stdout.strip()}")
-    return done.stdout
+        raise CommandError(f"{shlex.join(command)[:200]}: {done.stderr.strip()}{done.stdout.strip()}")
+    return done
+
+
+def _list(given: Object | Sequence[Object] | None) -> str:
+    """Objects as kubectl reads them."""
+    objects = [given] if isinstance(given, dict) else given or []
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}) if objects else ""
 
 
 def _is_private(address: str) -> bool:

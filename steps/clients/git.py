@@ -213,7 +213,7 @@ def _ssh(home: Path, repository: Repository, credentials: Credentials, secrets: 
             "auth", f"{repository} is read over ssh; give a credentials directory with ssh-privatekey and known_hosts"
         )
     # OpenSSH refuses a key that others may read, as a mounted Secret is, and one without a last newline.
-    key = secrets.enter_context(_in_memory((credentials.ssh_key or "").strip() + "\n"))
+    key = secrets.enter_context(_in_memory(f"{credentials.ssh_key.strip()}\n")) if credentials.ssh_key else os.devnull
     (home / "known_hosts").write_text(credentials.known_hosts or "", encoding="utf-8")
     options = {
         "BatchMode": "yes",
@@ -224,9 +224,7 @@ def _ssh(home: Path, repository: Repository, credentials: Credentials, secrets: 
         "ConnectTimeout": "30",
         "ServerAliveInterval": "15",
     }
-    return shlex.join(
-        ["ssh", "-F", "none", "-i", key, *(f"-o{name}={value}" for name, value in options.items())]
-    )
+    return shlex.join(["ssh", "-F", "none", "-i", key, *(f"-o{name}={value}" for name, value in options.items())])
 
 
 @contextmanager

@@ -45,6 +45,17 @@ def test_a_server_that_hangs_is_given_up(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("url", ["https://example.com/owner/name", "ssh://git@example.com/owner/name"])
+def test_no_credential_is_put_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    secret = "c2VjcmV0LW9mLW1pbmU"
+    known = Credentials(user="bot", password=secret, ssh_key=f"-----BEGIN\n{secret}\n-----END", known_hosts="h k v\n")
+    with isolated(tmp_path, Repository.parse(url), known):
+        files = {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert sorted(files) == ["gitconfig", "known_hosts"]
+    assert [name for name, text in files.items() if secret in text] == []
+
+
 def test_a_failure_has_gits_words_and_an_accepted_code_is_none(git: Git) -> None:
     with pytest.raises(Failed) as caught:
         git.run("rev-parse", "--verify", "HEAD")

@@ -13,9 +13,10 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from tests.sandbox import kaniko
+from tests.sandbox import busybox, kaniko, ssh
 from tests.sandbox.tekton import Object
 
 OLDEST_TEKTON = (1, 0)
@@ -24,6 +25,15 @@ LONGEST_WAIT = 300.0
 
 Found = TypeVar("Found")
 
+ENVIRONMENT = {
+    **os.environ,
+    "KUBECONFIG": os.pathsep.join(
+        str(Path(path).absolute()) for path in os.environ.get("KUBECONFIG", "").split(os.pathsep)
+    ),
+}
+"""Of kubectl and tkn: the one that the tests were called in, because a kubeconfig may name a program that wants it."""
+
+_PRIVATE = [ipaddress.ip_network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
 _RUN_LABEL = "tekton.dev/pipelineRun"
 
 
@@ -52,7 +62,14 @@ class Cluster:
     @classmethod
     def from_environment(cls) -> Self:
         """The cluster of KUBECONFIG, looked at once; MissingError when something is not there."""
-        problems = [f"there is no {name}: install it" for name in ("kubectl", "tkn") if shutil.which(name) is None]
+        programs = ("kubectl", "tkn", "kustomize", "git")
+        problems = [f"there is no {name}: install it" for name in programs if shutil.which(name) is None]
+        if ssh.PROGRAM is None:
+            problems.append("there is no sshd: install the package openssh-server")
+        try:
+            busybox.whole()
+        except busybox.MissingError as error:
+            problems.append(str(error))
         for name, meaning in {
             "KUBECONFIG": "of a cluster with Tekton",
             "REGISTRY": "HOST:PORT of a registry over plain http that nodes, pods and this machine reach",
@@ -72,8 +89,9 @@ class Cluster:
         return cluster
 
     def _problems(self) -> Iterator[str]:
-        if not _is_private(self.registry.rpartition(":")[0]):
-            yield f"REGISTRY is {self.registry}: give it by a private address, which Kaniko reaches over plain http"
+        for name, address in {"REGISTRY": self.registry.rpartition(":")[0], "HOST_IP": self.host}.items():
+            if not _is_private(address):
+                yield f"{name} has the address {address!r}: give a private one (10.*, 172.16.* to 172.31.*, 192.168.*), which Kaniko reaches over plain http"
         try:
             version = tuple(map(int, re.findall(r"\d+", self.tekton_version)))
             flags = self.get("configmap", "feature-flags", "--namespace=tekton-pipelines")["data"]
@@ -120,15 +138,20 @@ class Cluster:
         """
         command = ["kubectl", "get", "--watch", "--output=json", *arguments]
         seen: Object = {}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        ) as child:
             timer = threading.Timer(timeout, child.kill)
             timer.start()
             try:
                 assert child.stdout
+                assert child.stderr
                 for seen in _objects(child.stdout):
                     found = until(seen)
                     if found is not None:
                         return found
+                if timer.is_alive():
+                    raise CommandError(f"{' '.join(command)} ended: {child.stderr.read()}")
             finally:
                 timer.cancel()
                 child.kill()
@@ -147,7 +170,7 @@ class Cluster:
         at = f"--namespace={namespace}"
         commands = [
             ["kubectl", "get", at, "pipelineruns,taskruns,pods"],
-            ["kubectl", "describe", at, "pipelineruns,taskruns"],
+            ["kubectl", "describe", at, "pipelineruns,taskruns,pods"],
             ["kubectl", "get", at, "events", "--sort-by=.lastTimestamp"],
         ]
         try:
@@ -157,8 +180,11 @@ class Cluster:
         commands += [["tkn", "pipelinerun", "logs", at, name.partition("/")[2]] for name in runs]
         parts = []
         for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-            parts.append(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}")
+            try:
+                text = _run(*command).stdout
+            except (CommandError, subprocess.TimeoutExpired) as error:
+                text = f"{error}\n"
+            parts.append(f"$ {' '.join(command)}\n{text}")
         return "\n".join(parts)
 
     def tkn(self, *arguments: str) -> str:
@@ -167,7 +193,9 @@ class Cluster:
 
 
 def _run(*command: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=LONGEST_WAIT)
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, check=False, timeout=LONGEST_WAIT, env=ENVIRONMENT
+    )
     if done.returncode:
         raise CommandError(f"{shlex.join(command)[:200]}: {done.stderr.strip()}{done.stdout.strip()}")
     return done
@@ -181,7 +209,7 @@ def _list(given: Object | Sequence[Object] | None) -> str:
 
 def _is_private(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_private
+        return any(ipaddress.ip_address(address) in network for network in _PRIVATE)
     except ValueError:
         return False
 

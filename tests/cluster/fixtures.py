@@ -2,10 +2,11 @@
 
 import fcntl
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -35,6 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
             Cluster.from_environment()
         except MissingError as error:
             raise pytest.UsageError(str(error)) from None
+        from tests.cluster.world import ClusterWorld
+
+        ClusterWorld.keep_failed = config.getoption("--keep-failed")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -49,29 +53,29 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """With a test that failed on the cluster, show what became of its namespace."""
     report: pytest.TestReport = yield  # type: ignore[assignment]  # what the wrapped hook returns
-    world = getattr(item, "funcargs", {}).get("cluster_world")
-    if world and report.failed and report.when != "teardown":
-        report.sections.append((f"namespace {world.namespace}", world.cluster.diagnosis(world.namespace)))
-        world.keep = item.config.getoption("--keep-failed")
+    if item.config.getoption("--world") == "cluster" and report.failed:
+        from tests.cluster.world import ClusterWorld
+
+        for world in ClusterWorld.open:
+            world.fail()
+        report.sections += [(f"namespace {namespace}", text) for namespace, text in ClusterWorld.diagnoses]
+        ClusterWorld.diagnoses.clear()
     return report  # type: ignore[return-value]  # how pluggy's wrappers return
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[..., str]:
-    """Makes a text once for all workers of a session."""
+def once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Makes something, as JSON has it, once for all workers of a session."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if hasattr(request.config, "workerinput") else base
 
-    def make(name: str, maker: Callable[[Path], str]) -> str:
+    def make(name: str, maker: Callable[[Path], Any]) -> Any:
         file = shared / f"{name}.json"
         with (shared / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not file.exists():
-                directory = shared / name
-                directory.mkdir()
-                file.write_text(json.dumps(maker(directory)))
-        text: str = json.loads(file.read_text())
-        return text
+                file.write_text(json.dumps(maker(Path(tempfile.mkdtemp(prefix=name, dir=shared)))))
+        return json.loads(file.read_text())
 
     return make
 
@@ -84,34 +88,35 @@ def cluster() -> "Cluster":
 
 
 @pytest.fixture(scope="session")
-def installation(cluster: "Cluster", once: Callable[..., str]) -> Installation:
+def installation(cluster: "Cluster", once: Callable[..., Any]) -> Installation:
     """The image that the image builds, and the YAML that runs in it."""
     from tests.cluster import steps_image
     from tests.cluster.world import ClusterWorld
 
-    def build(directory: Path) -> str:
+    def build(directory: Path) -> dict[str, str]:
         first = steps_image.bootstrap(cluster, directory)
         pinned = steps_image.yaml(directory / "bootstrap", cluster, first)
         with ClusterWorld(directory / "built", cluster, pinned) as world:
             image = steps_image.build(world)
         steps_image.yaml(directory / "pinned", cluster, image)
-        return json.dumps({"image": image, "tekton": str(directory / "pinned")})
+        return {"image": image, "tekton": str(directory / "pinned")}
 
-    made = json.loads(once("installation", build))
+    made = once("installation", build)
     return Installation(made["image"], Path(made["tekton"]))
 
 
 @pytest.fixture
 def cluster_world(
-    tmp_path: Path, cluster: "Cluster", installation: Installation, once: Callable[..., str]
+    tmp_path: Path, cluster: "Cluster", installation: Installation, once: Callable[..., Any]
 ) -> "Iterator[ClusterWorld]":
     from tests.cluster import steps_image
     from tests.cluster.world import ClusterWorld
 
     def tools() -> str:
-        return once(
+        image: str = once(
             "tools", lambda directory: steps_image.tools(cluster, directory, installation.tekton, installation.image)
         )
+        return image
 
     image = installation.image
     with ClusterWorld(tmp_path / "world", cluster, installation.tekton, steps_image=image, tools=tools) as world:

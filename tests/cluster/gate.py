@@ -6,12 +6,10 @@ import types
 from collections.abc import Callable
 from typing import Self
 
+from tests.cluster.cluster import ENVIRONMENT, LONGEST_WAIT
 from tests.cluster.world import ClusterWorld
 from tests.sandbox.github import GitHub
 from tests.sandbox.tekton import Object
-
-LONGEST_WAIT = 60.0
-"""Seconds."""
 
 # Stops the process of a module when it comes, says so, and lets it go on when it is told to.
 _STOPPER = """
@@ -47,6 +45,7 @@ class Gate:
         self._github, self._wanted = github, wanted
         self._reached, self._opened = threading.Event(), threading.Event()
         self._lock = threading.Lock()
+        self._gave_up = False
 
     def __enter__(self) -> Self:
         self._github.before_answer = self._hold
@@ -57,6 +56,7 @@ class Gate:
     ) -> None:
         self._github.before_answer = None
         self.open()
+        assert not self._gave_up, "the request was let through before anybody opened the gate"
 
     def wait(self) -> None:
         """Until the request is there."""
@@ -72,7 +72,7 @@ class Gate:
             if first:
                 self._reached.set()
         if first:
-            self._opened.wait(LONGEST_WAIT)
+            self._gave_up = not self._opened.wait(LONGEST_WAIT)
 
 
 class Stopper:
@@ -91,7 +91,9 @@ class Stopper:
         self._command = [*exec_in, "python", "-c", _STOPPER, module]
 
     def __enter__(self) -> Self:
-        self._child = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._child = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+        )
         self._expect("waiting")
         return self
 

@@ -11,7 +11,19 @@ import sys
 from pathlib import Path
 
 LARGEST = 4 << 20
-PLACES = ("/workspace", "/tekton", "/kaniko", "/home", "/root", "/tmp", "/etc", "/run", "/var/run")
+PLACES = (
+    "/workspace",
+    "/tekton",
+    "/kaniko",
+    "/home",
+    "/root",
+    "/tmp",
+    "/var/tmp",
+    "/dev/shm",
+    "/etc",
+    "/run",
+    "/var/run",
+)
 
 
 def forms(secret: str) -> list[bytes]:
@@ -26,6 +38,12 @@ def files() -> list[Path]:
     return found + [process / name for process in processes for name in ("cmdline", "environ")]
 
 
+def place(path: Path) -> str:
+    """Where something was found: of a mounted Secret, which is made of links, the directory."""
+    mount, dots, _ = str(path).partition("/..")
+    return mount if dots or not path.is_symlink() else str(path.parent)
+
+
 def main(secrets: list[str]) -> None:
     seen: set[tuple[str, str]] = set()
     for path in files():
@@ -35,14 +53,7 @@ def main(secrets: list[str]) -> None:
             content = path.read_bytes()
         except OSError:
             continue
-        seen |= {
-            (
-                str(path).split("/..")[0] if "/.." in str(path) else str(path.parent if path.is_symlink() else path),
-                secret,
-            )
-            for secret in secrets
-            if any(form in content for form in forms(secret))
-        }
+        seen |= {(place(path), secret) for secret in secrets if any(form in content for form in forms(secret))}
     sys.stdout.write(json.dumps(sorted(seen)) + "\n")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.world import ClusterWorld
+from tests.sandbox import kaniko
 from tests.sandbox.registry_client import Client, Reference, RegistryError
 from tests.sandbox.runner import TEKTON
 from tests.sandbox.storage import Storage
@@ -26,9 +27,10 @@ NAME = "apps-cd/steps"
 def yaml(directory: Path, cluster: Cluster, image: str = "") -> Path:
     """A copy of `tekton/` for a cluster: with its Kaniko, and, by set_image, with an image of the steps."""
     copy = shutil.copytree(TEKTON, directory)
-    for file in copy.rglob("*.yaml"):
-        text = file.read_text()
-        file.write_text(text.replace("ghcr.io/osscontainertools/kaniko:v1.28.3", cluster.builder_image))
+    texts = {file: file.read_text() for file in copy.rglob("*.yaml")}
+    assert any(kaniko.IMAGE in text for text in texts.values())
+    for file, text in texts.items():
+        file.write_text(text.replace(kaniko.IMAGE, cluster.builder_image))
     if image:
         _step("set_image", f"--kustomization-dir={copy}", "--", f"{NAME}={image}")
     return copy
@@ -65,7 +67,13 @@ def bootstrap(cluster: Cluster, directory: Path) -> str:
 
 def build(world: ClusterWorld) -> str:
     """Build the checkout's own image by the Task `build-image` from a repository that holds the checkout; by digest."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     files = {name: (ROOT / name).read_bytes() for name in listed.split("\0") if name and (ROOT / name).is_file()}
     world.add_repository("apps-cd/apps-cd", files)
     params: dict[str, Value] = {

@@ -1,7 +1,6 @@
 """The README's commands for a cluster, run as they stand there: only addresses, files and the namespace are replaced."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import steps_image
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import ENVIRONMENT, Cluster
 from tests.cluster.fixtures import Installation
 from tests.cluster.world import ClusterWorld
 from tests.sandbox.runner import TEKTON
@@ -32,7 +31,7 @@ def shell(line: str, directory: Path) -> str:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", line],
         cwd=directory,
-        env={**os.environ, "HOME": str(directory)},
+        env={**ENVIRONMENT, "HOME": str(directory)},
         capture_output=True,
         text=True,
         check=False,
@@ -61,8 +60,6 @@ def here(line: str, world: ClusterWorld) -> str:
 def test_a_cluster_is_installed_as_it_says(
     tmp_path: Path, home: Path, cluster: Cluster, installation: Installation
 ) -> None:
-    if shutil.which("kustomize") is None:
-        pytest.skip("kustomize is not installed")
     build, pin, create, apply = commands("Install in a cluster")
     assert shlex.split(build)[:3] == ["make", "image", "push"]  # the image is there: Kaniko has built it
     name = re.escape("registry.example.com/team/apps-cd:v0.1.0")
@@ -92,10 +89,10 @@ def test_the_secrets_and_the_start_are_as_it_says_and_what_is_proposed_runs(
     start = here(start, world)
     assert "--param=image=ghcr.io/example/webapp:vmain" in start
     start = start.replace("--param=image=ghcr.io/example/webapp", f"--param=image={image}")
-    start = start.replace("https://github.com/", f"{world.github_url}/")
+    start = start.replace("https://github.com/example/webapp.git", world.public_url("example/webapp"))
+    start = start.replace("https://github.com/example/manifests.git", world.url("example/manifests"))
     start += (
         f" --param=github-url={world.github_url} --param=extra-args=--build-arg=BASE={base}"
-        " --workspace=name=app-repo-credentials,secret=authority"
         " --workspace=name=manifests-repo-credentials,secret=authority"
     )
     printed = shell(start, home)
@@ -108,7 +105,7 @@ def test_the_secrets_and_the_start_are_as_it_says_and_what_is_proposed_runs(
     assert ended.results == {
         "IMAGE_URL": f"{image}:vmain",
         "IMAGE_DIGEST": digest,
-        "CHAINS-GIT_URL": world.url("example/webapp"),
+        "CHAINS-GIT_URL": world.public_url("example/webapp"),
         "CHAINS-GIT_COMMIT": commit,
         "pull-request-url": f"{world.github_url}/example/manifests/pull/1",
     }

@@ -146,7 +146,9 @@ def test_no_step_leaves_a_secret_to_the_steps_after_it(update: Update, cluster_w
     run = cluster_world.start(document(update), secrets=update.all_secrets)
     assert run.succeeded, run.describe()
     spies = {step.name: step.log.strip() for step in run.tasks[name].steps.values() if step.name.startswith("spy-")}
+    found = spies.pop("spy-leave")
     assert spies == {f"spy-{step}": "[]" for step in steps}
+    assert json.loads(found) == [["/workspace/left", SOURCE]]  # a look finds what is there
 
 
 def with_spies(task: Object, image: str) -> Object:
@@ -169,4 +171,7 @@ def with_spies(task: Object, image: str) -> Object:
         }
         steps += [step, spy]
     metadata = {"name": task["metadata"]["name"]}
+    program = f"import pathlib; pathlib.Path('/workspace/left').write_text('{BACKWARDS[0]}'[::-1])"
+    leave = {**spy, "name": "leave", "command": ["python", "-c", program], "args": []}
+    steps += [leave, {**spy, "name": "spy-leave"}]
     return {**task, "metadata": metadata, "spec": {**task["spec"], "steps": steps}}

@@ -63,6 +63,9 @@ TROUBLES = {
         "/workspace/manifests/nope: No such file or directory", params={"path_to_manifests_dir": "nope"}
     ),
     "a bad token": Trouble("the server did not take the credential", secrets={"github-token": {"token": "nobodys"}}),
+    "a bad token for the source": Trouble(
+        "the server did not take the credential", secrets={"git-credentials": {"token": "nobodys"}}
+    ),
     "a registry that is down": Trouble("connection refused", params={"image": "{closed}/example/webapp:v1"}),
     "too little memory": Trouble(
         "StepOOM", source={"Dockerfile": f"ARG BASE\nFROM ${{BASE}}\n{CONSUMES}"}, spec=limited
@@ -106,6 +109,7 @@ def test_the_user_is_told_and_a_rerun_after_the_cure_ends_well(cluster_world: Cl
     again = world.start(update.document(**flags), secrets=update.all_secrets)
     assert operation(again) == "created"
     assert update.proposed() == [(1, "open", HEAD, update.edited(again))]
+    world.forget()
 
 
 def test_a_push_that_is_refused_is_told(cluster_world: ClusterWorld) -> None:
@@ -124,3 +128,6 @@ def test_an_image_that_the_manifests_do_not_name_is_told(cluster_world: ClusterW
     assert run.succeeded, run.describe()
     message = "an entry for ghcr.io/example/other was made; without an image of that name it has no effect"
     assert message in told(cluster_world, run.name)
+    again = update.start()
+    assert operation(again) == "updated"
+    assert update.proposed() == [(1, "open", HEAD, update.edited(again))]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.world import ClusterWorld
-from tests.sandbox import ssh
 from tests.sandbox.registry import Registry
 from tests.sandbox.runner import TEKTON, Files, Run
 from tests.sandbox.tekton import Object
@@ -61,8 +60,6 @@ def test_an_ssh_server_with_another_key_is_not_talked_to(cluster_world: ClusterW
 
 
 def over_ssh(world: ClusterWorld, tmp_path: Path) -> tuple[ClusterWorld, Update, dict[str, str]]:
-    if ssh.PROGRAM is None:
-        pytest.skip("sshd is not installed")
     update = Update(world)
     directory = world.ssh.credentials(tmp_path / "key")
     return world, update, {path.name: path.read_text() for path in directory.iterdir()}
@@ -130,5 +127,4 @@ def test_the_build_apart_leaves_nothing_of_the_source_but_the_image(cluster_worl
     secrets: dict[str, Files] = {"registry": {".dockerconfigjson": "{}"}}
     run = world.start(TEKTON / "runs" / f"build-apart-{where}.yaml", dict(params), secrets)
     assert (files(world, run), run.results["CHAINS-GIT_COMMIT"]) == ({"page": b"apart\n"}, commit)
-    world.kubectl("delete", "pipelineruns", "--all", "--wait=true", "--cascade=foreground")
-    assert world.leftovers() == {}
+    world.forget()

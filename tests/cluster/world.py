@@ -13,7 +13,7 @@ import secrets as random
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tests.cluster.cluster import Cluster, CommandError
 from tests.cluster.storage import Storage
@@ -24,8 +24,7 @@ from tests.sandbox.world import World
 
 BASELINE = {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"}
 
-_PULLS = ("app-repo-credentials", "manifests-repo-credentials")
-_AUTHORITY = "authority"
+_MANIFESTS, _AUTHORITY = "manifests-repo-credentials", "authority"
 
 
 class ClusterWorld(World):
@@ -38,7 +37,16 @@ class ClusterWorld(World):
         steps_image: what it is pinned to.
         tools: makes the image of `tools_image`.
         labels: of the namespace.
+
+    Attributes:
+        open: those whose namespace is there.
+        diagnoses: of each that failed its namespace and what became of it.
+        keep_failed: whether namespaces of failed ones stay.
     """
+
+    open: ClassVar[list["ClusterWorld"]] = []
+    diagnoses: ClassVar[list[tuple[str, str]]] = []
+    keep_failed: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -47,7 +55,7 @@ class ClusterWorld(World):
         tekton_directory: Path,
         *,
         steps_image: str = "",
-        tools: Callable[[], str] = str,
+        tools: Callable[[], str] | None = None,
         labels: Mapping[str, str] = BASELINE,
     ) -> None:
         super().__init__(root)
@@ -55,25 +63,41 @@ class ClusterWorld(World):
         self.host, self.registry_address = cluster.host, cluster.registry
         self.steps_image = steps_image
         self.namespace = f"apps-cd-test-{random.token_hex(4)}"
-        self.keep = False
+        self._failed = False
         self._tools, self._labels = tools, labels
         self._live: list[str] = []
-        self._own = {"storage"}
+        self._own = {"storage"}  # names that runs have not made
 
     def __enter__(self) -> Self:
         metadata = {"name": self.namespace, "labels": dict(self._labels)}
         self.cluster.kubectl(
             "create", "--filename=-", given={"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
         )
-        self.kubectl("apply", f"--kustomize={self.tekton_directory}")
+        self.open.append(self)
+        try:
+            self.kubectl("apply", f"--kustomize={self.tekton_directory}")
+        except CommandError as failure:
+            self.__exit__(type(failure), failure, failure.__traceback__)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
-        if not self.keep:
-            self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
-        super().__exit__(kind, error, trace)
+        if error:
+            self.fail()
+        try:
+            if not (self._failed and self.keep_failed):
+                self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        finally:
+            self.open.remove(self)
+            super().__exit__(kind, error, trace)
+
+    def fail(self) -> None:
+        """Tell what became of it, before it goes, once."""
+        if not self._failed:
+            self._failed = True
+            self.diagnoses.append((self.namespace, self.cluster.diagnosis(self.namespace)))
 
     def kubectl(self, *arguments: str, given: Object | Sequence[Object] | None = None) -> str:
         return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, given=given)
@@ -97,6 +121,7 @@ class ClusterWorld(World):
         return f"{self.registry_address}/{self.namespace}/{name}"
 
     def tools_image(self) -> str:
+        assert self._tools, "this world has no image of tools"
         return self._tools()
 
     @functools.cached_property
@@ -134,16 +159,15 @@ class ClusterWorld(World):
         return name
 
     def document(self, run: Object | Path, params: Mapping[str, Value] | None = None) -> Object:
-        """A PipelineRun as it is created here: with other parameters, and with GitHub's authority where it may be given."""
+        """A PipelineRun as it is created here: with other parameters, and with GitHub's authority for the manifests."""
         (document,) = tekton.documents(run) if isinstance(run, Path) else (run,)
         spec = {**document["spec"]}
         given = {**tekton.by_name(spec.get("params", [])), **(params or {})}
         spec["params"] = [{"name": name, "value": value} for name, value in given.items()]
         bound = spec.get("workspaces", [])
-        if "pipelineRef" in spec and not set(_PULLS) <= {each["name"] for each in bound}:
+        if "pipelineRef" in spec and _MANIFESTS not in {each["name"] for each in bound}:
             self.add_secrets({_AUTHORITY: self.authority})
-            missing = [name for name in _PULLS if name not in {each["name"] for each in bound}]
-            spec["workspaces"] = bound + [{"name": name, "secret": {"secretName": _AUTHORITY}} for name in missing]
+            spec["workspaces"] = [*bound, {"name": _MANIFESTS, "secret": {"secretName": _AUTHORITY}}]
         if "storage" in self.__dict__:
             template = spec.get("taskRunTemplate", {})
             environment = [{"name": "STORAGE_EMULATOR_HOST", "value": self.storage.url}]
@@ -195,9 +219,9 @@ class ClusterWorld(World):
     def interrupt(self, *, kill: bool) -> None:
         for name in list(self._live):
             pods = [pod["metadata"]["name"] for pod in self.cluster.pods(self.namespace, name) if _is_live(pod)]
-            if kill:
+            if kill and pods:
                 self.kubectl("delete", "pod", *pods, "--grace-period=0", "--force")
-            else:
+            elif not kill:
                 self.cancel(name)
             for pod in pods:
                 with contextlib.suppress(CommandError):  # gone before we look
@@ -214,6 +238,12 @@ class ClusterWorld(World):
             owners = [f"{owner['kind']}/{owner['name']}" for owner in metadata.get("ownerReferences", [])]
             found[f"{each['kind']}/{metadata['name']}"] = next(iter(owners), None)
         return found
+
+    def forget(self) -> None:
+        """Delete all runs, and see that nothing was there that they did not own, and that nothing stays."""
+        assert [name for name, owner in self.leftovers().items() if owner is None] == []
+        self.kubectl("delete", "pipelineruns", "--all", "--wait=true", "--cascade=foreground")
+        assert self.leftovers() == {}
 
     def cancel(self, name: str) -> None:
         """What a person does who wants a PipelineRun to end."""

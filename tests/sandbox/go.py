@@ -25,7 +25,7 @@ class MissingError(Exception):
 def built(name: str, within: Path = _HERE, pins: str = "go.mod") -> Path:
     """Where the program of the module `WITHIN/NAME` is, or will be. What it is made of is pinned by one of its .mod files."""
     module = within / name
-    sources = [(module / pins).with_suffix(".sum"), *sorted(module.glob("*.go"))]
+    sources = [module / pins, (module / pins).with_suffix(".sum"), *sorted(module.glob("*.go"))]
     version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     return _CACHE / name / version / name
 

@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from tests.sandbox import busybox, containers, registry_client
+from tests.sandbox import busybox, containers, image, registry_client
 from tests.sandbox.containers import Image
 from tests.sandbox.github import GitHub, PullRequestFacts
-from tests.sandbox.image import Tree, files, tree
 from tests.sandbox.registry import Registry
 from tests.sandbox.runner import Files, Run, Runner
 from tests.sandbox.ssh import SshServer
@@ -132,14 +131,10 @@ class World(abc.ABC):
         """What an image of the registry is called, `HOST:PORT/NAME`."""
         return f"{self.registry_address}/{name}"
 
-    def tree(self, reference: str) -> Tree:
-        """The file system that a container of an image of the registry sees."""
-        parsed = registry_client.Reference.parse(reference)
-        return tree(registry_client.Client(parsed.registry).pull(parsed).layers)
-
     def files(self, reference: str) -> dict[str, bytes]:
-        """Its regular files, by path without a leading slash."""
-        return files(self.tree(reference))
+        """The regular files that a container of an image of the registry sees, by path without a leading slash."""
+        parsed = registry_client.Reference.parse(reference)
+        return image.files(image.tree(registry_client.Client(parsed.registry).pull(parsed).layers))
 
     def push_busybox(self) -> str:
         """Put a small base image that runs into the registry, and return what it is called."""

@@ -636,18 +636,18 @@ def test_no_file_holds_the_credential_while_git_runs(
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     secret = credentials(tmp_path / "secret", token=token)
-    held: dict[str, str] = {}
+    held: list[tuple[str, str]] = []
 
     def look(_: Request) -> None:
-        for path in (path for top in (temporary, tmp_path / "tree") for path in top.rglob("*") if path.is_file()):
-            held[path.name] = path.read_text(errors="replace")
+        files = [path for top in (temporary, tmp_path / "tree") for path in top.rglob("*") if path.is_file()]
+        held.extend((path.name, path.read_text(errors="replace")) for path in files)
 
     on_request(github, look)
     url = f"{github.url}/kubeflow/private.git"
     outcome = run(clone_repository, url=url, revision="main", destination=tmp_path / "tree", credentials=secret)
     assert outcome.code == 0
-    assert "gitconfig" in held
-    assert [name for name, text in held.items() if token in text] == []
+    assert "gitconfig" in dict(held)
+    assert [name for name, text in held if token in text] == []
 
 
 @pytest.mark.usefixtures("private")

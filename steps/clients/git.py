@@ -13,9 +13,11 @@ import shlex
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from steps.clients.credentials import Credentials
 from steps.core.repository import Repository
@@ -90,32 +92,63 @@ class Git:
         own = {**self._environment, **(environment or {})}
         # GitPython adds the environment of this process to the one it is given.
         unset = [f"--unset={name}" for name in os.environ if name not in _KEPT and name not in own]
-        running = self._git.execute(
-            ["env", *unset, "git", *arguments],
-            istream=subprocess.PIPE,
-            as_process=True,
-            env=own,
-            start_new_session=True,
-        )
-        assert running.proc is not None  # noqa: S101 - true until GitPython's wrapper goes out of scope, and ends it
-        out, err = _communicate(running.proc, stdin, arguments[0], self._timeout)
-        code = running.proc.returncode
-        if code not in (0, *accept):
-            raise Failed(arguments[0], code, err.decode(errors="replace"))
+        running: _Process | None = None
+        try:
+            with _undisturbed():
+                running = self._git.execute(
+                    ["env", *unset, "git", *arguments],
+                    istream=subprocess.PIPE,
+                    as_process=True,
+                    env=own,
+                    start_new_session=True,
+                )
+            process = _process(running)
+            out, err = process.communicate(stdin, timeout=self._timeout)
+        except BaseException as error:
+            if running:
+                _end(_process(running))
+            if isinstance(error, subprocess.TimeoutExpired):
+                said = f"git {arguments[0]} took more than {self._timeout:g} s: timed out"
+                raise Failed(arguments[0], -1, said) from error
+            raise
+        if process.returncode not in (0, *accept):
+            raise Failed(arguments[0], process.returncode, err.decode(errors="replace"))
         return out.decode("utf-8", "surrogateescape").removesuffix("\n")
 
 
-def _communicate(process: "subprocess.Popen[bytes]", stdin: bytes, command: str, timeout: float) -> tuple[bytes, bytes]:
-    with process:
-        try:
-            return process.communicate(stdin, timeout=timeout)
-        except BaseException as error:
-            # The group, because git leaves its transport helpers behind when it is killed alone.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise Failed(command, -1, f"git {command} took more than {timeout:g} s: timed out") from error
-            raise
+class _Process(Protocol):
+    """What GitPython makes of a child."""
+
+    @property
+    def proc(self) -> "subprocess.Popen[bytes] | None": ...
+
+
+def _process(running: _Process) -> "subprocess.Popen[bytes]":
+    assert running.proc is not None  # noqa: S101 - true until GitPython's wrapper goes out of scope, and ends it
+    return running.proc
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill its group, because git leaves its transport helpers behind when it is killed alone."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold SIGTERM back: what its handler raises while a child is being started would leave the child to nobody."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread alone
+        return
+    arrived: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        for number in arrived[:1]:
+            signal.raise_signal(number)
 
 
 class Failed(Exception):

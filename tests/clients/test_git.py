@@ -1,5 +1,8 @@
 """git as the steps run it: bounded in time, deaf to its surroundings, its failures in words."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +57,21 @@ def test_no_credential_is_put_into_a_file(tmp_path: Path, monkeypatch: pytest.Mo
         files = {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     assert sorted(files) == ["gitconfig", "known_hosts"]
     assert [name for name, text in files.items() if secret in text] == []
+
+
+def test_sigterm_at_the_start_of_a_child_leaves_no_child(tmp_path: Path) -> None:
+    programs, started = tmp_path / "programs", tmp_path / "started"
+    programs.mkdir()
+    (programs / "env").write_text(f"#!/bin/sh\necho $$ >> {started}\nkill -TERM $PPID\nexec sleep 60\n")
+    (programs / "env").chmod(0o755)
+    command = [sys.executable, "-m", "steps.clone_repository", "--url=https://example.com/o/n", "--revision=main"]
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    for number in range(5):
+        destination = tmp_path / str(number)
+        done = subprocess.run([*command, f"--destination={destination}"], env=environment, check=False, timeout=20)
+        assert (done.returncode, destination.exists()) == (143, False)
+    children = [int(line) for line in started.read_text().split()]
+    assert (len(children), [child for child in children if Path(f"/proc/{child}").exists()]) == (5, [])
 
 
 def test_a_failure_has_gits_words_and_an_accepted_code_is_none(git: Git) -> None:

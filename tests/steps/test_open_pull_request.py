@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -1028,6 +1029,25 @@ def test_sigterm_ends_a_push_and_leaves_no_temporary_files(manifests: Manifests,
     assert (child.returncode, json.loads(log)["reason"]) == (143, "terminated")
     assert held == [(f"push {REF}", ["apps-cd-", "apps-cd-"])]
     assert list(temporary.iterdir()) == []
+
+
+def test_sigterm_ends_a_step_that_waits_for_github(manifests: Manifests) -> None:
+    manifests.edit(V2)
+    ended = threading.Event()
+
+    def terminate(request: str) -> None:
+        if "/api/" in request:
+            child.terminate()
+            ended.wait(30)
+
+    manifests.github.before_answer = terminate
+    child = process("open_pull_request", **manifests.flags)
+    try:
+        _, log = child.communicate(timeout=10)
+    finally:
+        ended.set()
+        child.kill()
+    assert (child.returncode, json.loads(log)["reason"]) == (143, "terminated"), log
 
 
 def image_environment(home: Path) -> dict[str, str]:

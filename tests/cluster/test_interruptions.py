@@ -34,7 +34,7 @@ PLACES = [
     Place("build-image", "build", "GET /held"),
     Place("update-manifests", "clone", "GET /example/manifests.git/info/refs"),
     Place("update-manifests", "set-image", module="steps.set_image"),
-    Place("update-manifests", "run-command", "GET /held-after-edit"),
+    Place("update-manifests", "run-command", "GET /held-after-edit/info/refs"),
     Place("update-manifests", "open-pull-request", "GET /api/v3/repos/example/manifests/pulls"),
 ]
 FIRST = {place.task: place for place in PLACES if place.step == "clone"}
@@ -78,8 +78,6 @@ def test_an_update_survives_what_happens_to_its_pod_in(cluster_world: ClusterWor
         extra_args=[f"--build-arg=BASE={base}", f"--build-arg=HELD={url}/held"],
         post_edit_command=["sh", "-c", f"git ls-remote {url}/held-after-edit 2> /dev/null || true"],
     )
-    if place.step == "run-command":
-        place = Place(place.task, place.step, "GET /held-after-edit/info/refs")
 
     with gate_of(world, place) as gate:
         name = world.create(document, secrets=update.all_secrets)

@@ -42,30 +42,31 @@ def test_the_branch_in_the_repository_itself(cluster_world: ClusterWorld) -> Non
 
 
 def test_private_repositories_over_ssh_with_known_hosts(cluster_world: ClusterWorld, tmp_path: Path) -> None:
-    world, update, secret = over_ssh(cluster_world, tmp_path)
-    run = start_over_ssh(world, update, secret)
+    world, update = cluster_world, Update(cluster_world)
+    run = start_over_ssh(update, credentials(world, tmp_path))
     assert (operation(run), files(world, run)) == ("created", {"page": b"one\n"})
     assert run.results["CHAINS-GIT_URL"] == world.ssh.url("example/webapp")
     assert update.proposed() == [(1, "open", f"example:{BRANCH}", update.edited(run))]
 
 
 def test_an_ssh_server_with_another_key_is_not_talked_to(cluster_world: ClusterWorld, tmp_path: Path) -> None:
-    world, update, secret = over_ssh(cluster_world, tmp_path)
+    update, secret = Update(cluster_world), credentials(cluster_world, tmp_path)
     host = secret["known_hosts"].split()[0]
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
     kind, key, _ = (tmp_path / "other.pub").read_text().split()
-    run = start_over_ssh(world, update, {**secret, "known_hosts": f"{host} {kind} {key}\n"})
+    run = start_over_ssh(update, {**secret, "known_hosts": f"{host} {kind} {key}\n"})
     assert run.failed_step == ("build-image", "clone", 1)
     assert "host-key" in run.tasks["build-image"].steps["clone"].log
 
 
-def over_ssh(world: ClusterWorld, tmp_path: Path) -> tuple[ClusterWorld, Update, dict[str, str]]:
-    update = Update(world)
+def credentials(world: ClusterWorld, tmp_path: Path) -> dict[str, str]:
+    """What a Secret for the repositories over ssh holds."""
     directory = world.ssh.credentials(tmp_path / "key")
-    return world, update, {path.name: path.read_text() for path in directory.iterdir()}
+    return {path.name: path.read_text() for path in directory.iterdir()}
 
 
-def start_over_ssh(world: ClusterWorld, update: Update, secret: Files) -> Run:
+def start_over_ssh(update: Update, secret: Files) -> Run:
+    world = update.world
     document = update.document(
         app_repo_url=world.ssh.url("example/webapp"), manifests_repo_url=world.ssh.url("example/manifests")
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.cluster import CommandError
 from tests.cluster.world import ClusterWorld
 from tests.sandbox.runner import Files
 from tests.sandbox.tekton import Object, Value
@@ -78,8 +79,12 @@ GOOD = {"Dockerfile": "ARG BASE\nFROM ${BASE}\nCOPY page /\n", "page": "one\n"}
 
 
 def told(world: ClusterWorld, name: str) -> str:
-    """What a user sees of a run who asks tkn."""
-    return world.tkn("pipelinerun", "describe", name) + world.tkn("pipelinerun", "logs", name)
+    """What a user sees of a run who asks tkn, whose `logs` may itself end with an error for a run that failed."""
+    try:
+        logs = world.tkn("pipelinerun", "logs", name)
+    except CommandError as error:
+        logs = str(error)
+    return world.tkn("pipelinerun", "describe", name) + logs
 
 
 def closed(host: str) -> str:

@@ -17,7 +17,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 from steps.clients.credentials import Credentials
 from steps.core.repository import Repository
@@ -92,7 +91,7 @@ class Git:
         own = {**self._environment, **(environment or {})}
         # GitPython adds the environment of this process to the one it is given.
         unset = [f"--unset={name}" for name in os.environ if name not in _KEPT and name not in own]
-        running: _Process | None = None
+        process: subprocess.Popen[bytes] | None = None
         try:
             with _undisturbed():
                 running = self._git.execute(
@@ -102,11 +101,12 @@ class Git:
                     env=own,
                     start_new_session=True,
                 )
-            process = _process(running)
+                process = running.proc
+            assert process is not None  # noqa: S101 - true until GitPython's wrapper goes out of scope, and ends it
             out, err = process.communicate(stdin, timeout=self._timeout)
         except BaseException as error:
-            if running:
-                _end(_process(running))
+            if process:
+                _end(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 said = f"git {arguments[0]} took more than {self._timeout:g} s: timed out"
                 raise Failed(arguments[0], -1, said) from error
@@ -114,18 +114,6 @@ class Git:
         if process.returncode not in (0, *accept):
             raise Failed(arguments[0], process.returncode, err.decode(errors="replace"))
         return out.decode("utf-8", "surrogateescape").removesuffix("\n")
-
-
-class _Process(Protocol):
-    """What GitPython makes of a child."""
-
-    @property
-    def proc(self) -> "subprocess.Popen[bytes] | None": ...
-
-
-def _process(running: _Process) -> "subprocess.Popen[bytes]":
-    assert running.proc is not None  # noqa: S101 - true until GitPython's wrapper goes out of scope, and ends it
-    return running.proc
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -3,6 +3,7 @@
 Nothing here waits by the clock: whatever is waited for is watched.
 """
 
+import functools
 import ipaddress
 import json
 import os
@@ -60,6 +61,7 @@ class Cluster:
     builder_image: str
 
     @classmethod
+    @functools.cache
     def from_environment(cls) -> Self:
         """The cluster of KUBECONFIG, looked at once; MissingError when something is not there."""
         programs = ("kubectl", "tkn", "kustomize", "git")

@@ -62,10 +62,10 @@ image:  ## build the steps' image
 	  $(if $(PYTHON_IMAGE),--build-arg=PYTHON_IMAGE=$(PYTHON_IMAGE)) \
 	  $(if $(KUSTOMIZE_IMAGE),--build-arg=KUSTOMIZE_IMAGE=$(KUSTOMIZE_IMAGE)) .
 
-STEPS := $(patsubst tekton/stepactions/%.yaml,%,$(filter-out %/kaniko.yaml %/run-command.yaml,$(wildcard tekton/stepactions/*.yaml)))
+STEPS := $(patsubst steps/%.py,%,$(shell grep -l __main__ steps/*.py))
 
 image-help:  ## --help of every entrypoint, inside the image
-	for step in $(subst -,_,$(STEPS)); do $(DOCKER) run --rm --read-only --network=none $(IMAGE) python -m steps.$$step --help > /dev/null || exit; done
+	for step in $(STEPS); do $(DOCKER) run --rm --read-only --network=none $(IMAGE) python -m steps.$$step --help > /dev/null || exit; done
 	$(DOCKER) run --rm --read-only --network=none $(IMAGE) sh -c 'git --version && ssh -V && kustomize version'
 
 push:  ## push the steps' image

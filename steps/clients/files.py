@@ -66,6 +66,41 @@ def read(path: Path, limit: int) -> bytes:
         return file.read(limit + 1)
 
 
+def write(path: Path, data: bytes) -> None:
+    """Make a file, or replace what it holds when that differs, whole or not at all; its directories are made, too.
+
+    Raises:
+        StepError: it cannot be written; it holds what it held.
+    """
+    with _translated(f"writing {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_bytes() == data:
+                return
+        temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def names(directory: Path) -> list[str]:
+    """What is in a directory; nothing when it is not there."""
+    with _translated(f"reading {directory}"):
+        try:
+            return sorted(os.listdir(directory))  # noqa: PTH208 - the names alone
+        except FileNotFoundError:
+            return []
+
+
+def remove(path: Path) -> None:
+    """Remove a file, which may be gone already."""
+    with _translated(f"removing {path}"):
+        path.unlink(missing_ok=True)
+
+
 def replace(path: Path, data: bytes) -> None:
     """Replace what a file holds, so that at any moment, also after a crash, it holds the old bytes or the new ones.
 

@@ -1,9 +1,11 @@
-"""git, in a configuration of our own: the only import of GitPython.
+"""git, in a configuration of our own or in that of whoever calls: the only import of GitPython.
 
-Nothing a repository brings along is run: no system, user or tree configuration is read, there are no hooks, no filters,
-no fsmonitor, no protocols but https, http and ssh, and no environment but what is listed here. A credential lies in
-memory that the other containers of a pod have no name for, and never on a file system, which they share; git's own
-`store` helper reads it there, and gives it to the host it belongs to.
+In a configuration of our own (`isolated`) nothing a repository brings along is run: no system, user or tree configuration
+is read, there are no hooks, no filters, no fsmonitor, no protocols but https, http and ssh, and no environment but what is
+listed here. A credential lies in memory that the other containers of a pod have no name for, and never on a file system,
+which they share; git's own `store` helper reads it there, and gives it to the host it belongs to.
+
+In that of the caller (`inherited`) git has the credential helpers, proxies and `insteadOf` that it has on a command line.
 """
 
 import logging
@@ -28,6 +30,15 @@ TIMEOUT = 900.0
 _KEPT = {
     *("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *(name for proxy in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (proxy, proxy.upper())),
+}
+
+# What `git rev-parse --local-env-vars` lists, but for configuration: git sets it for hooks, and it leads to another repository.
+_OF_A_REPOSITORY = {
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE"),
+    *("GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
+    *("GIT_INTERNAL_SUPER_PREFIX", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_LITERAL_PATHSPECS"),
+    *("GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS", "GIT_QUARANTINE_PATH"),
 }
 
 _CONFIG = """\
@@ -59,15 +70,76 @@ _CONFIG = """\
 _log = logging.getLogger("steps.git")
 
 
-class Git:
-    """Runs git in one working directory. Made by `isolated`."""
+class Children:
+    """The processes of git that go on, so that they can be ended from another thread than the ones that wait for them."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str], timeout: float) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] | None = set()
+
+    @contextmanager
+    def having(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+        with self._lock:
+            if self._running is None:
+                kill(process)
+            else:
+                self._running.add(process)
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._running is not None:
+                    self._running.discard(process)
+
+    @property
+    def are_ended(self) -> bool:
+        return self._running is None
+
+    def end(self) -> None:
+        """Kill all of them, and each that is started from now on."""
+        with self._lock:
+            running, self._running = self._running or set(), None
+        for process in running:
+            kill(process)
+
+
+class Git:
+    """Runs git in one directory. Made by `isolated` and `inherited`.
+
+    Args:
+        directory: where git runs.
+        environment: variables that git gets besides those kept.
+        timeout: seconds that one call may take.
+        children: what its processes are told to.
+        held: descriptors that git and its children keep open, such as that of a lock.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        environment: Mapping[str, str],
+        timeout: float,
+        children: Children | None = None,
+        held: Sequence[int] = (),
+    ) -> None:
         import git
 
         self._git = git.Git(os.fspath(directory))
+        self._directory = directory
         self._environment = environment
         self._timeout = timeout
+        self._children = children or Children()
+        self._held = held
+
+    def within(self, repository: Path, held: Sequence[int] = ()) -> "Git":
+        """The same git in a bare repository, whatever its state: never in one around it, and fetching only when told to."""
+        own = {"GIT_DIR": os.fspath(repository.absolute()), "GIT_NO_LAZY_FETCH": "1"}
+        return Git(repository, {**self._environment, **own}, self._timeout, self._children, held)
+
+    def check(self) -> None:
+        """Raise StepError when the context that git is used in was left, so that what it says means nothing any more."""
+        if self._children.are_ended:
+            raise StepError("terminated", "git was ended")
 
     def run(
         self,
@@ -88,6 +160,18 @@ class Git:
         Raises:
             Failed: git ended with another code, or took too long.
         """
+        out = self.output(*arguments, stdin=stdin, environment=environment, accept=accept)
+        return out.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+    def output(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        environment: Mapping[str, str] | None = None,
+        accept: Sequence[int] = (),
+    ) -> bytes:
+        """All bytes that git prints; see `run`."""
+        command = next(word for word in arguments if not word.startswith("-") and "=" not in word)
         own = {**self._environment, **(environment or {})}
         # GitPython adds the environment of this process to the one it is given.
         unset = [f"--unset={name}" for name in os.environ if name not in _KEPT and name not in own]
@@ -95,32 +179,35 @@ class Git:
         try:
             with _undisturbed():
                 running = self._git.execute(
-                    ["env", *unset, "git", *arguments],
+                    [*(["env", *unset] if unset else []), "git", *arguments],
                     istream=subprocess.PIPE,
                     as_process=True,
                     env=own,
                     start_new_session=True,
+                    pass_fds=self._held,
                 )
                 process = running.proc
             assert process is not None  # noqa: S101 - true until GitPython's wrapper goes out of scope, and ends it
-            out, err = process.communicate(stdin, timeout=self._timeout)
+            with self._children.having(process):
+                out, err = process.communicate(stdin, timeout=self._timeout)
         except BaseException as error:
             if process:
-                _end(process)
+                kill(process)
+                process.communicate()
             if isinstance(error, subprocess.TimeoutExpired):
-                said = f"git {arguments[0]} took more than {self._timeout:g} s: timed out"
-                raise Failed(arguments[0], -1, said) from error
+                said = f"git {command} took more than {self._timeout:g} s: timed out"
+                raise Failed(command, -1, said) from error
             raise
+        self.check()
         if process.returncode not in (0, *accept):
-            raise Failed(arguments[0], process.returncode, err.decode(errors="replace"))
-        return out.decode("utf-8", "surrogateescape").removesuffix("\n")
+            raise Failed(command, process.returncode, err.decode(errors="replace"))
+        return bytes(out)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def kill(process: "subprocess.Popen[bytes]") -> None:
     """Kill its group, because git leaves its transport helpers behind when it is killed alone."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 @contextmanager
@@ -162,7 +249,7 @@ _CAUSES = (
     (r"protected branch|GH006|GH013|pre-receive hook declined|error: 403|Permission to .* denied|not authorized", ("refused", "the server refuses; check what the credential may do, and branch protection", False)),
     (r"No space left", ("disk", "make room", False)),
     (
-        r"Could not resolve host|Connection|connect to|timed out|timeout|early EOF|hung up|HTTP 5|error: (429|5)|RPC failed|Operation too slow",
+        r"Could not resolve host|Connection|connect to|timed out|timeout|early EOF|Empty reply|hung up|HTTP 5|error: (429|5)|RPC failed|Operation too slow",
         ("unreachable", "the server could not be reached; try again", True),
     ),
 )  # fmt: skip
@@ -203,6 +290,30 @@ def isolated(
     """
     with tempfile.TemporaryDirectory(prefix="apps-cd-git-") as home, ExitStack() as secrets:
         yield Git(directory, _environment(Path(home), repository, credentials, secrets), timeout)
+
+
+@contextmanager
+def inherited(directory: Path, *, ssh_key: Path | None = None, timeout: float = TIMEOUT) -> Iterator[Git]:
+    """git in a directory, in the configuration and environment of whoever calls; it never asks anybody anything.
+
+    When the context is left all its processes are ended, in whatever thread they are waited for.
+
+    Args:
+        directory: where git runs; it must exist.
+        ssh_key: the private key that ssh shows, and no other.
+        timeout: seconds that one call of git may take.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
+    environment |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    if ssh_key:
+        environment["GIT_SSH_COMMAND"] = shlex.join(
+            ["ssh", "-i", os.fspath(ssh_key.absolute()), "-oIdentitiesOnly=yes", "-oBatchMode=yes"]
+        )
+    children = Children()
+    try:
+        yield Git(directory, environment, timeout, children)
+    finally:
+        children.end()
 
 
 def _environment(home: Path, repository: Repository, credentials: Credentials, secrets: ExitStack) -> dict[str, str]:

@@ -35,15 +35,15 @@ _SECRET_NAME = re.compile(r"\.env.*|.*\.pem|id_.*|\.git-credentials|.*credential
 
 
 class SourcePath(str):
-    """A path below the source directory, relative to it, cleaned: `.`, `services/web`."""
+    """A path in a repository, relative to its root, cleaned: `.`, `services/web`."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         path = posixpath.normpath(Line.parse(text))
         if path.startswith("/"):
-            raise ValueError(f"{text!r} is absolute; write it relative to --source-dir")
+            raise ValueError(f"{text!r} is absolute; write it relative to the root of the repository")
         if path == ".." or path.startswith("../"):
-            raise ValueError(f"{text!r} leaves --source-dir")
+            raise ValueError(f"{text!r} leads out of the repository")
         return cls(path)
 
 

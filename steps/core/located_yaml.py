@@ -20,6 +20,8 @@ _COLON = re.compile(r"[ \t]*:")
 _TABS = re.compile(r"(?<=\S)[ \t]*\t[ \t]*")
 _CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
 _TAG_DIRECTIVE = re.compile(r"^%TAG", re.MULTILINE)
+_ESCAPED = re.compile(r"\\U(?!000[0-9A-Fa-f]|0010)[0-9A-Fa-f]{8}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _TEMPLATE = re.compile(r"\{\{|\{%|\$\{")
 
 # What a YAML 1.1 or a YAML 1.2 parser makes something else of than a text; go-yaml leaves out `_` wherever it stands.
@@ -97,9 +99,33 @@ class Document:
     quote: str
 
 
-def refuse(reason: str, where: Node | int, message: str) -> NoReturn:
-    """Raise StepError with the line in front of the message."""
-    raise StepError(reason, f"line {where if isinstance(where, int) else where.line}: {message}")
+class Refused(StepError):
+    """A text that is not taken; the message has the line in front.
+
+    Attributes:
+        line: counted from 1.
+        column: counted from 1.
+        told: the message without the line.
+    """
+
+    def __init__(self, reason: str, line: int, column: int, told: str) -> None:
+        super().__init__(reason, f"line {line}: {told}")
+        self.line = line
+        self.column = column
+        self.told = told
+
+
+def refuse(reason: str, where: Node | int, message: str, column: int = 0) -> NoReturn:
+    """Raise Refused.
+
+    Args:
+        reason: the word of the StepError.
+        where: the value that is wrong, or its line.
+        message: what is wrong and what to change.
+        column: with a line, where in it, counted from 0.
+    """
+    line, column = (where, column) if isinstance(where, int) else (where.line, where.column)
+    raise Refused(reason, line, column + 1, message)
 
 
 def needs_quotes(text: str) -> bool:
@@ -156,12 +182,19 @@ def parse(text: str) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.encode().count(b"\n", 0, error.position) + 1
         refuse("not-yaml", line, f"YAML has no character {error.character:#x}: remove it")
+    except (ValueError, OverflowError):
+        found = _ESCAPED.search(text)
+        line = text.count("\n", 0, found.start()) + 1 if found else 1
+        refuse("not-yaml", line, "an escape stands for no character that there is: write the character")
     except yaml.error.MarkedYAMLError as error:
         lines = [mark.line for mark in (error.problem_mark, error.context_mark) if mark]
         written = text.splitlines()
+        column = (error.problem_mark or error.context_mark).column if lines else 0
         if any(is_template(written[line]) for line in lines if line < len(written)):
-            refuse("template", lines[0] + 1, "this is a template, not yet YAML: edit the file that is made from it")
-        refuse("not-yaml", lines[0] + 1, f"no YAML parser takes this ({error.problem}): mend it")
+            refuse(
+                "template", lines[0] + 1, "this is a template, not yet YAML: edit the file that is made from it", column
+            )
+        refuse("not-yaml", lines[0] + 1, f"no YAML parser takes this ({error.problem}): mend it", column)
 
 
 def _composed(text: str, events: Iterable[Any]) -> Document:
@@ -227,6 +260,8 @@ def _node(text: str, event: Any) -> Node:
         node.start = behind.end()
     if isinstance(event, yaml.events.ScalarEvent):
         node.style, node.text = event.style or "", event.value
+        if _SURROGATE.search(node.text):
+            refuse("not-yaml", node, "half a character is written as an escape: write the character")
         node.start = min(node.start, node.end)
         if node.style in ("|", ">"):
             node.end = node.start + len(text[node.start : node.end].rstrip())

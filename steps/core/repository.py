@@ -90,6 +90,12 @@ class Repository:
         except ValueError:
             return False
 
+    def over_https(self) -> "Repository":
+        """The same repository at its https address when it is given as `git@HOST:OWNER/NAME`; any other as it is."""
+        if "://" in self.url:
+            return self
+        return Repository.parse(f"https://{self.host}/{self.url.partition(':')[2]}")
+
     def sibling(self, owner: str, name: str | None = None) -> "Repository":
         """The repository of another owner at the same host, such as a fork of this one."""
         path = f"{owner}/{name or self.name}"

@@ -1,19 +1,22 @@
 """git as the steps run it: bounded in time, deaf to its surroundings, its failures in words."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from steps.clients.credentials import Credentials
-from steps.clients.git import Failed, Git, isolated, translated
+from steps.clients.git import Children, Failed, Git, inherited, isolated, translated
 from steps.core.repository import Repository
 from steps.errors import StepError
 from tests.sandbox.http_server import Call, Response, Server
+from tests.sandbox.worktree import Worktree
 
 
 @pytest.fixture
@@ -178,6 +181,9 @@ def test_a_credential_does_not_cross_the_network_in_the_clear(tmp_path: Path) ->
             id="a server that hangs",
         ),
         pytest.param("fatal: the remote end hung up unexpectedly", "unreachable", True, id="a lost connection"),
+        pytest.param(
+            "fatal: unable to access 'https://h/': Empty reply from server", "unreachable", True, id="no reply at all"
+        ),
         pytest.param("fatal: something new", "git", False, id="what nobody has seen yet"),
     ],
 )
@@ -190,3 +196,176 @@ def test_what_git_says_is_said_once_without_its_marks() -> None:
     stderr = "remote: error: no  \nfatal: no\nfatal: broken\n\n"
     error = translated(Failed("fetch", 128, stderr), "cannot fetch https://h/o/n")
     assert str(error) == "cannot fetch https://h/o/n: git says: no; broken"
+
+
+def test_a_failure_names_the_subcommand_and_not_the_options_before_it(git: Git) -> None:
+    with pytest.raises(Failed, match=r"^git rev-parse ended 128: fatal: not a git repository"):
+        git.run("-c", "core.abbrev=7", "--no-pager", "rev-parse", "--verify", "HEAD")
+
+
+# In the configuration of whoever calls.
+
+
+def environment_of(git: Git) -> dict[str, str]:
+    """What a child of git sees; names of ours begin with a letter, and values have no newline."""
+    lines = git.run("-c", "alias.shown=!env", "shown").splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def test_the_configuration_and_the_environment_of_the_caller_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[some]\n\tsetting = of the caller\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "some.other")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "of the environment")
+    monkeypatch.setenv("ANYTHING", "else")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("GIT_TERMINAL_PROMPT", "1")
+    with inherited(tmp_path) as git:
+        found = environment_of(git)
+        assert [git.run("config", f"some.{name}") for name in ("setting", "other")] == [
+            "of the caller",
+            "of the environment",
+        ]
+    assert {
+        name: found.get(name) for name in ("ANYTHING", "HOME", "LC_ALL", "GIT_TERMINAL_PROMPT", "GIT_SSH_COMMAND")
+    } == {
+        "ANYTHING": "else",
+        "HOME": os.environ["HOME"],
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_SSH_COMMAND": None,
+    }
+
+
+def test_what_leads_git_to_the_repository_of_a_hook_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = subprocess.run(["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True, check=True)
+    names = {name for name in listed.stdout.split() if not name.startswith("GIT_CONFIG_")}
+    names |= {"GIT_QUARANTINE_PATH", "GIT_NAMESPACE", "GIT_LITERAL_PATHSPECS", "GIT_ICASE_PATHSPECS"}
+    elsewhere = str(tmp_path / "elsewhere")
+    for name in names:
+        monkeypatch.setenv(name, elsewhere)
+    with inherited(tmp_path) as git:
+        assert [name for name, value in environment_of(git).items() if value == elsewhere] == []
+    assert {"GIT_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"} <= names
+
+
+def test_an_ssh_key_is_the_only_one_that_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -i another")
+    with inherited(tmp_path, ssh_key=Path("a key")) as git:
+        found = environment_of(git)["GIT_SSH_COMMAND"]
+    assert found == f"ssh -i '{tmp_path}/a key' -oIdentitiesOnly=yes -oBatchMode=yes"
+
+
+def test_a_password_is_asked_of_nobody(tmp_path: Path) -> None:
+    server = Server("127.0.0.1", 0, lambda _: Response(401, {"WWW-Authenticate": 'Basic realm="x"'}))
+    try:
+        with inherited(tmp_path) as git, pytest.raises(Failed) as caught:
+            git.run("ls-remote", f"{server.url}/owner/name")
+    finally:
+        server.close()
+    assert caught.value.stderr == f"fatal: could not read Username for '{server.url}': terminal prompts disabled\n"
+
+
+def test_git_within_a_repository_does_not_answer_for_the_one_around_it(tmp_path: Path) -> None:
+    around = Worktree(tmp_path / "around")
+    around.commit("Mine")
+    inner = around.path / "inner"
+    inner.mkdir()
+    with inherited(around.path) as git:
+        assert git.run("rev-parse", "HEAD") == around.git("rev-parse", "HEAD")
+        within = git.within(inner)
+        with pytest.raises(Failed) as caught:
+            within.run("rev-parse", "HEAD")
+        assert caught.value.stderr == f"fatal: not a git repository: '{inner}'\n"
+        inner.rmdir()
+        with pytest.raises(Failed):
+            within.run("rev-parse", "HEAD")
+        inner.mkdir()
+        within.run("init", "--quiet", "--bare", "--template=")
+        assert (within.run("rev-parse", "--absolute-git-dir"), (inner / "HEAD").exists()) == (str(inner), True)
+
+
+def test_git_keeps_open_what_it_is_told_to_hold(tmp_path: Path) -> None:
+    with inherited(tmp_path) as git, (tmp_path / "lock").open("w") as lock:
+        git.run("init", "--quiet", "--bare", "--template=")
+        seen = [
+            each.run("-c", f"alias.held=!readlink /proc/$$/fd/{lock.fileno()}", "held", accept=[1])
+            for each in (git.within(tmp_path), git.within(tmp_path, [lock.fileno()]))
+        ]
+    assert seen == ["", str(tmp_path / "lock")]
+
+
+def test_leaving_ends_all_processes_at_once_in_whatever_thread_they_are_waited_for(tmp_path: Path) -> None:
+    mark, fifo = uuid.uuid4().hex, tmp_path / "fifo"
+    os.mkfifo(fifo)
+    problems: list[str] = []
+
+    def wait(git: Git) -> None:
+        try:
+            git.run("-c", f"alias.wait=!echo > {fifo}; sh -c 'sleep 600; : {mark}'; : {mark}", "wait")
+        except StepError as error:
+            problems.append(f"{error.reason}: {error}")
+
+    with inherited(tmp_path) as git:
+        threads = [threading.Thread(target=wait, args=(each,)) for each in (git, git, git.within(tmp_path))]
+        for thread in threads:
+            thread.start()
+            assert fifo.read_text() == "\n"
+        assert mark in "".join(_command_lines())
+    for thread in threads:
+        thread.join(10)
+    assert [thread.is_alive() for thread in threads] == [False] * 3
+    assert problems == ["terminated: git was ended"] * 3
+    assert [line for line in _command_lines() if mark in line] == []
+    wait(git)
+    assert problems == ["terminated: git was ended"] * 4
+    assert [line for line in _command_lines() if mark in line] == []
+
+
+def _command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+
+
+def test_leaving_by_an_error_ends_them_as_well(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), inherited(tmp_path) as git:
+        raise KeyboardInterrupt
+    with pytest.raises(StepError) as caught:
+        git.check()
+    assert (caught.value.reason, str(caught.value)) == ("terminated", "git was ended")
+
+
+def sleeping() -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(["sleep", "600"], start_new_session=True)
+
+
+def test_children_that_run_are_ended_and_those_that_come_later_too() -> None:
+    children = Children()
+    early, late = sleeping(), sleeping()
+    with children.having(early):
+        assert not children.are_ended
+        children.end()
+        assert (early.wait(10), children.are_ended) == (-signal.SIGKILL, True)
+    with children.having(late):
+        assert late.wait(10) == -signal.SIGKILL
+    children.end()
+
+
+def test_children_that_are_done_are_left_alone() -> None:
+    children = Children()
+    process = sleeping()
+    with children.having(process):
+        pass
+    children.end()
+    assert process.poll() is None
+    process.kill()
+    process.wait()

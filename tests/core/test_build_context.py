@@ -171,10 +171,16 @@ def test_a_path_below_the_source_directory_is_cleaned(text: str, path: str) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("/etc", "'/etc' is absolute; write it relative to --source-dir", id="an absolute path"),
-        pytest.param("//etc", "'//etc' is absolute; write it relative to --source-dir", id="an absolute one of POSIX"),
-        pytest.param("..", "'..' leaves --source-dir", id="the parent"),
-        pytest.param("a/../../b", "'a/../../b' leaves --source-dir", id="one level up too many"),
+        pytest.param(
+            "/etc", "'/etc' is absolute; write it relative to the root of the repository", id="an absolute path"
+        ),
+        pytest.param(
+            "//etc",
+            "'//etc' is absolute; write it relative to the root of the repository",
+            id="an absolute one of POSIX",
+        ),
+        pytest.param("..", "'..' leads out of the repository", id="the parent"),
+        pytest.param("a/../../b", "'a/../../b' leads out of the repository", id="one level up too many"),
     ],
 )
 def test_a_path_that_leaves_the_source_directory_is_refused(text: str, message: str) -> None:

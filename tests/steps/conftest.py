@@ -16,6 +16,7 @@ import pytest
 from steps import command_line
 from tests.sandbox.github import GitHub, Request
 from tests.sandbox.worktree import Worktree
+from tests.steps import kubeflow as kubeflow_files
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,3 +122,13 @@ def on_request(github: GitHub, tell: Callable[[Request], None]) -> None:
             tell(request)
 
     github.requests = Log(github.requests)
+
+
+@pytest.fixture
+def kubeflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The configuration and template of kubeflow's apps-cd, and repositories for it where git finds them."""
+    found = kubeflow_files.files()
+    kubeflow_files.make(found[0], tmp_path / "remotes", commits=60)
+    (tmp_path / "gitconfig").write_text(f'[url "file://{tmp_path}/remotes/"]\n\tinsteadOf = https://github.com/\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    return found

@@ -161,7 +161,7 @@ def test_what_prepare_build_context_says_is_handed_over_as_it_is(tmp_path: Path,
         pytest.param(
             ["--dockerfile=../Dockerfile"],
             2,
-            "--dockerfile: '../Dockerfile' leaves --source-dir\nTry --help.",
+            "--dockerfile: '../Dockerfile' leads out of the repository\nTry --help.",
             id="a Dockerfile above the source",
         ),
         pytest.param(

@@ -651,10 +651,16 @@ def test_a_bucket_that_is_missing_is_an_error_and_leaves_nothing(world: Storage,
     ("flag", "message"),
     [
         pytest.param(
-            "--context=/etc", "--context: '/etc' is absolute; write it relative to --source-dir", id="context"
+            "--context=/etc",
+            "--context: '/etc' is absolute; write it relative to the root of the repository",
+            id="context",
         ),
-        pytest.param("--context=a/../..", "--context: 'a/../..' leaves --source-dir", id="context above the source"),
-        pytest.param("--dockerfile=../x", "--dockerfile: '../x' leaves --source-dir", id="Dockerfile above the source"),
+        pytest.param(
+            "--context=a/../..", "--context: 'a/../..' leads out of the repository", id="context above the source"
+        ),
+        pytest.param(
+            "--dockerfile=../x", "--dockerfile: '../x' leads out of the repository", id="Dockerfile above the source"
+        ),
         pytest.param(
             "--destination=s3://b/p",
             "--destination: 's3://b/p' is neither a file nor gs://BUCKET/PREFIX",

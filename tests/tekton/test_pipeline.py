@@ -1,12 +1,16 @@
 """The Pipeline apps-cd, end to end: what its steps may see, what a rerun does, how it fails. In the sandbox or on a cluster."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from steps import command_line
+from steps.create_runs import create_runs
 from tests.sandbox.github import GitHub
 from tests.sandbox.world import BOT, TOKEN, World
-from tests.tekton.update import BRANCH, HEAD, REGISTRY_SECRET, Update, operation
+from tests.tekton.update import BRANCH, HEAD, PATH, REGISTRY_SECRET, Update, operation
 
 
 @pytest.fixture
@@ -167,3 +171,44 @@ def test_nothing_runs_and_no_token_leaves_whatever_the_post_edit_command_sets_up
 def test_a_run_that_fails_proposes_nothing(update: Update, params: dict[str, Any], step: tuple[str, str, int]) -> None:
     run = update.start(**params)
     assert (run.reason, run.failed_step, update.proposed()) == ("Failed", step, []), run.describe()
+
+
+def test_a_run_that_create_runs_made_goes_to_its_pull_request_and_the_next_pass_makes_none(
+    update: Update, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = update.world
+    for name, text in {
+        "gitconfig": f'[credential]\n\thelper = "!f() {{ echo username=x; echo password={TOKEN}; }}; f"\n',
+        "template.yaml": json.dumps(update.document(author="example-bot <bot@example.com>")),
+        "applications.yaml": f"""\
+applications:
+  - {{name: webapp, sourceRepo: webapp, manifestsDir: webapp/base, image: ghcr.io/example/webapp, pushedImage: {update.image}}}
+versions:
+  - name: v1.0
+    tag: v1.0.0
+    repos:
+      - {{name: webapp, url: {world.url("example/webapp")}, branch: main}}
+      - {{name: manifests, url: {world.url("example/manifests")}, branch: main}}
+""",
+        **world.authority,
+    }.items():
+        (tmp_path / name).write_text(str(text))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    if "ca.crt" in world.authority:
+        monkeypatch.setenv("GIT_SSL_CAINFO", str(tmp_path / "ca.crt"))
+
+    def made() -> list[Path]:
+        flags = [f"--config={tmp_path}/applications.yaml", f"--template={tmp_path}/template.yaml"]
+        flags += [f"--src-dir={tmp_path}/src", f"--output-dir={tmp_path}/runs", "--needs-update-only"]
+        assert command_line.main(create_runs, flags) == 0
+        assert json.loads(capsys.readouterr().out)["problems"] == []
+        return list((tmp_path / "runs").glob("*"))
+
+    (file,) = made()
+    run = world.start(file, secrets=update.all_secrets)
+    commit = file.stem.rpartition("-")[2]
+    assert operation(run) == "created"
+    assert update.proposed() == [(1, "open", HEAD, update.edited(run, f"v1.0.0-g{commit}"))]
+    (pull,) = world.pull_requests("example/manifests")
+    world.push("example/manifests", {PATH: world.read("example/manifests", pull.sha, PATH)})
+    assert made() == []

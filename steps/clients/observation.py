@@ -1,0 +1,378 @@
+"""What the repositories of a configuration's pairs say of them: each repository is asked once, all at the same time."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from steps.clients import git, progress
+from steps.clients.files import KUSTOMIZATIONS
+from steps.clients.mirrors import Entry, Mirror
+from steps.core import kustomization
+from steps.core.applications import SHORT, Pair, Place, fixed_part
+from steps.core.image import Image
+from steps.core.needs_update import Failure, Named, Seen
+from steps.core.repository import Branch, Commit, Repository
+from steps.core.typed_yaml import did_you_mean
+from steps.core.visible_files import VisibleFiles, ignore_files
+from steps.errors import StepError
+
+Key = tuple[str, str]
+
+_AT_ONCE = max(8, 2 * (os.cpu_count() or 1))
+_MOST_STEPS = 1000
+"""How many commits that changed only what a Dockerfile does not see are passed over; the next one is taken then."""
+
+
+def observe(
+    pairs: Sequence[Pair],
+    branches: Mapping[Repository, Collection[Branch]],
+    src_dir: Path,
+    *,
+    ssh_key: Path | None,
+    timeout: float,
+) -> dict[Key, Seen | Failure]:
+    """What the repositories say of each pair.
+
+    Args:
+        pairs: those that are asked about.
+        branches: all that the configuration names, also for other pairs.
+        src_dir: where copies of repositories are kept; made when it is not there.
+        ssh_key: see `git.inherited`.
+        timeout: seconds that one call of git may take.
+
+    Returns:
+        For each pair what was seen, or why nothing was; what is wrong with one repository is not with the others.
+    """
+    try:
+        src_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StepError("input-output", f"cannot make --src-dir={src_dir}: {error.strerror}; give another") from error
+    repositories = dict.fromkeys(place.repository for pair in pairs for place in (pair.source, pair.manifests))
+    with git.inherited(src_dir, ssh_key=ssh_key, timeout=timeout) as outside, _pool() as pool:
+        asked = {
+            repository: _Asked(Mirror(outside, src_dir, repository, timeout), repository, branches[repository], pairs)
+            for repository in repositories
+        }
+        with progress.of_items("repositories", 2 * len(asked)) as advance:
+
+            def all_at_once(ask: Callable[[_Asked], None]) -> None:
+                for _ in pool.map(ask, asked.values()):
+                    advance(1)
+
+            all_at_once(_Asked.look)
+            for pair in pairs:
+                asked[pair.source.repository].name(pair, asked[pair.manifests.repository].current(pair))
+            all_at_once(_Asked.compare)
+    return {pair.key: _seen(pair, asked[pair.source.repository], asked[pair.manifests.repository]) for pair in pairs}
+
+
+@contextlib.contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that wait for git; when the block is left by an error what they have not begun is not begun."""
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Asked:
+    """One repository, as the source of some pairs and the manifests of others.
+
+    Attributes:
+        failure: why it says nothing.
+    """
+
+    def __init__(
+        self, mirror: Mirror, repository: Repository, branches: Collection[Branch], pairs: Sequence[Pair]
+    ) -> None:
+        self._mirror = mirror
+        self._answers = mirror.answers
+        self._repository = repository
+        self._branches = sorted(branches)
+        self._sources = [pair for pair in pairs if pair.source.repository == repository]
+        self._manifests = [pair for pair in pairs if pair.manifests.repository == repository]
+        self._tips: dict[Branch, Commit] = {}
+        self._names: dict[Key, str] = {}
+        self._passing: dict[str, dict[str, Any]] = {}
+        self.failure: Failure | None = None
+
+    def look(self) -> None:
+        """Find the source commits, and what the kustomizations say."""
+        with self._failing():
+            self._tips = self._mirror.tips(self._branches)
+            if self._tips and (self._unknown_sources() or self._unknown_kustomizations()):
+                self._mirror.using(self._tips, self._find_out)
+
+    def name(self, pair: Pair, current: Image | None) -> None:
+        """Say which image a pair's manifests have; its tag may name a commit of this repository."""
+        if current and (name := pair.image_tag.commit(pair.prefix, current.tag or "")):
+            self._names[pair.key] = name
+
+    def compare(self) -> None:
+        """Find out what the commits are that tags name."""
+        if self.failure:
+            return
+        with self._failing():
+            unknown = [pair for pair in self._sources if not self._answers.has(self._relation(pair) or "")]
+            asked = [pair for pair in unknown if self._relation(pair)]
+            if asked:
+                self._mirror.using(self._tips, lambda _: self._relate(asked))
+            self._answers.save()
+
+    def unmatched(self, pair: Pair) -> tuple[str, ...]:
+        """The globs of a pair that lead nowhere."""
+        return tuple(self._answers.known(_source_question(self._tips[pair.source.branch], pair))["unmatched"])
+
+    def commit(self, pair: Pair) -> str | Failure:
+        """The source commit of a pair."""
+        if tip := self._tips.get(pair.source.branch):
+            question = _source_question(tip, pair)
+            answer = self._passing.get(question) or self._answers.known(question)
+            return str(answer["commit"]) if "commit" in answer else _failure(pair, answer)
+        return self._no_branch(pair.source)
+
+    def kustomization(self, pair: Pair) -> str | Failure:
+        """The path of a pair's kustomization."""
+        if tip := self._tips.get(pair.manifests.branch):
+            answer = self._answers.known(_kustomization_question(tip, pair))
+            return str(answer["path"]) if "path" in answer else _failure(pair, answer)
+        return self._no_branch(pair.manifests)
+
+    def image(self, pair: Pair) -> Image | Failure | None:
+        """What the kustomization gives for the pair's image now."""
+        answer = self._answers.known(self._image_question(pair))
+        if "unreadable" in answer:
+            path = self.kustomization(pair)
+            return Failure("unreadable", f"{path} on {pair.manifests}: {answer['unreadable']}")
+        return Image.parse(answer["image"]) if answer["image"] else None
+
+    def current(self, pair: Pair) -> Image | None:
+        """The same, or nothing when it cannot be told."""
+        if self.failure or isinstance(self.kustomization(pair), Failure):
+            return None
+        image = self.image(pair)
+        return image if isinstance(image, Image) else None
+
+    def named(self, pair: Pair) -> tuple[str | None, Named | None]:
+        """What the tag names, as written and as found."""
+        question = self._relation(pair)
+        return self._names.get(pair.key), Named(*self._answers.known(question)) if question else None
+
+    def tip(self, place: Place) -> str:
+        return self._tips[place.branch]
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except StepError as error:
+            self.failure = Failure(error.reason, str(error), error.later)
+
+    def _no_branch(self, place: Place) -> Failure:
+        message = f"there is no branch {place.branch} in {place.repository}{did_you_mean(place.branch, self._tips)}"
+        return Failure("config-error", message, at=place.at)
+
+    def _unknown_sources(self) -> list[tuple[str, Pair]]:
+        found = [(self._tips[pair.source.branch], pair) for pair in self._sources if pair.source.branch in self._tips]
+        return [(tip, pair) for tip, pair in found if not self._answers.has(_source_question(tip, pair))]
+
+    def _unknown_kustomizations(self) -> list[tuple[str, Pair]]:
+        found = [
+            (self._tips[pair.manifests.branch], pair) for pair in self._manifests if pair.manifests.branch in self._tips
+        ]
+        return [
+            (tip, pair)
+            for tip, pair in found
+            if not self._answers.has(_kustomization_question(tip, pair))
+            or (self._image_question(pair) and not self._answers.has(self._image_question(pair)))
+        ]
+
+    def _image_question(self, pair: Pair) -> str:
+        """What is asked of the object that a kustomization is, which many commits have; '' when there is none."""
+        answer = self._answers.known(_kustomization_question(self._tips[pair.manifests.branch], pair))
+        return f"image {answer['oid']} {pair.image}" if "oid" in answer else ""
+
+    def _relation(self, pair: Pair) -> str | None:
+        commit = None if self.failure or pair.key not in self._names else self.commit(pair)
+        if commit is None or isinstance(commit, Failure):
+            return None
+        tips = hashlib.sha256(json.dumps(sorted(self._tips.items())).encode()).hexdigest()
+        return f"relation {tips} {self._names[pair.key]} {commit}"
+
+    def _find_out(self, tips: dict[Branch, Commit]) -> None:
+        self._tips = tips
+        for tip in dict.fromkeys(tips.values()):
+            self._find_commits(
+                tip, {_source_question(tip, pair): pair for at, pair in self._unknown_sources() if at == tip}
+            )
+        unknown = self._unknown_kustomizations()
+        for tip in dict.fromkeys(tips.values()):
+            self._find_kustomizations(tip, [pair for at, pair in unknown if at == tip])
+        self._read_images([pair for _, pair in unknown])
+
+    def _find_commits(self, tip: str, pairs: Mapping[str, Pair]) -> None:
+        if not pairs:
+            return
+        paths = {str(path) for pair in pairs.values() for path in (pair.context, pair.dockerfile)}
+        paths |= {fixed_part(glob) for pair in pairs.values() for glob in pair.watch.globs}
+        entries = self._mirror.entries(tip, paths)
+        for question, pair in pairs.items():
+            answer = self._source(tip, pair, entries)
+            if answer.get("reason") == "shallow":
+                self._passing[question] = answer  # the server may have got the rest by the next pass
+            else:
+                self._answers.learn(question, answer)
+
+    def _source(self, tip: str, pair: Pair, entries: Mapping[str, Entry]) -> dict[str, Any]:
+        for field, path, kind, what in (
+            ("context", pair.context, "tree", "directory"),
+            ("dockerfile", pair.dockerfile, "blob", "file"),
+        ):
+            if path not in entries or entries[path].kind != kind:
+                return {"field": field, "wrong": f"there is no {what} {path} on {pair.source} (at {tip[:SHORT]})"}
+        found = {str(path): entries[path] for path in (pair.context, pair.dockerfile)}
+        if pair.watch.by_dockerfile:
+            try:
+                visible = self._visible(tip, pair, found[pair.context], found[pair.dockerfile])
+            except ValueError as error:
+                return {"field": "watch", "wrong": f"what {pair.dockerfile} can see cannot be told: {error}"}
+            commit = self._last_to_touch(tip, visible)
+        else:
+            own = {path for name, entry in found.items() for path in (name, entry.path)}
+            commit = (
+                self._mirror.last_to_touch(tip, [*map(_literal, sorted(own)), *map(_glob, pair.watch.globs)]) or tip
+            )
+        if self._mirror.is_cut(commit):
+            return {
+                "reason": "shallow",
+                "wrong": f"{pair.source.repository} has no history before {commit}, so that what is older cannot be told; give one that is not shallow",
+            }
+        return {"commit": commit, "unmatched": [glob for glob in pair.watch.globs if fixed_part(glob) not in entries]}
+
+    def _find_kustomizations(self, tip: str, pairs: Sequence[Pair]) -> None:
+        asked = {_kustomization_question(tip, pair): pair for pair in pairs}
+        asked = {question: pair for question, pair in asked.items() if not self._answers.has(question)}
+        if not asked:
+            return
+        directories = {str(pair.manifests_dir) for pair in asked.values()}
+        names = {directory: [_below(directory, name) for name in KUSTOMIZATIONS] for directory in directories}
+        entries = self._mirror.entries(tip, {*directories, *(path for paths in names.values() for path in paths)})
+        for question, pair in asked.items():
+            directory = str(pair.manifests_dir)
+            found = [path for path in names[directory] if path in entries]
+            where = f"{directory} on {pair.manifests} (at {tip[:SHORT]})"
+            answer: dict[str, Any]
+            if directory not in entries or entries[directory].kind != "tree":
+                answer = {"field": "manifests_dir", "wrong": f"there is no directory {where}"}
+            elif not found or entries[found[0]].kind != "blob":
+                answer = {"field": "manifests_dir", "wrong": f"there is no kustomization in {where}"}
+            elif len(found) > 1:
+                both = " and ".join(path.rpartition("/")[2] for path in found)
+                answer = {"reason": "unreadable", "wrong": f"there are {both} in {where}: keep one of them"}
+            else:
+                answer = {"path": found[0], "oid": entries[found[0]].oid}
+            self._answers.learn(question, answer)
+
+    def _read_images(self, pairs: Sequence[Pair]) -> None:
+        asked = {self._image_question(pair): pair for pair in pairs}
+        asked = {question: pair for question, pair in asked.items() if question and not self._answers.has(question)}
+        contents = self._mirror.contents({question.split()[1] for question in asked})
+        for question, pair in asked.items():
+            try:
+                image = kustomization.references(contents[question.split()[1]], [pair.image]).get(pair.image)
+                if image:
+                    Image.parse(image)
+                self._answers.learn(question, {"image": image})
+            except (StepError, ValueError) as error:
+                self._answers.learn(question, {"unreadable": str(error)})
+
+    def _relate(self, pairs: Sequence[Pair]) -> None:
+        asked = {}
+        for pair in pairs:
+            commit = self.commit(pair)
+            if not isinstance(commit, Failure):
+                asked[self._names[pair.key], commit] = self._relation(pair)
+        for key, named in self._mirror.relations(asked, self._tips.values()).items():
+            self._answers.learn(str(asked[key]), list(named))
+
+    def _visible(self, tip: str, pair: Pair, context: Entry, dockerfile: Entry) -> VisibleFiles:
+        """What the build of a pair sees at a tip; ValueError when that cannot be told."""
+        candidates = ignore_files(context.path, dockerfile.path)
+        entries = self._mirror.entries(tip, candidates)
+        ignoring = next((entries[path].oid for path in candidates if path in entries), None)
+        contents = self._mirror.contents([dockerfile.oid, *([ignoring] if ignoring else [])])
+        text, rules = (contents[oid].decode(errors="replace") if oid else "" for oid in (dockerfile.oid, ignoring))
+        links = {str(pair.context), str(pair.dockerfile)} - {context.path}
+        visible = VisibleFiles.parse(context.path, dockerfile.path, text, rules, links)
+        # What a link that is copied leads to cannot be told from the Dockerfile.
+        return visible.of_whole_context if self._mirror.has_links(tip, visible.paths) else visible
+
+    def _last_to_touch(self, tip: str, visible: VisibleFiles) -> str:
+        """The last commit that changed a file that is seen, as `git log` finds it for files that can be named."""
+        pathspecs = list(map(_literal, visible.paths))
+        for _ in range(_MOST_STEPS):
+            commit = self._mirror.last_to_touch(tip, pathspecs) or tip
+            changes = self._mirror.changes(commit, pathspecs)
+            same = [parent for parent, paths in changes.items() if not any(map(visible.sees, paths))]
+            if not same:
+                return commit
+            tip = same[0]
+        return commit
+
+
+def _source_question(tip: str, pair: Pair) -> str:
+    by = "dockerfile" if pair.watch.by_dockerfile else list(pair.watch.globs)
+    return f"source {tip} {json.dumps([pair.context, pair.dockerfile, by])}"
+
+
+def _kustomization_question(tip: str, pair: Pair) -> str:
+    return f"kustomization {tip} {pair.manifests_dir}"
+
+
+def _failure(pair: Pair, answer: Mapping[str, str]) -> Failure:
+    if "field" in answer:
+        return Failure("config-error", answer["wrong"], at=pair.where.get(answer["field"], pair.at))
+    return Failure(answer["reason"], answer["wrong"])
+
+
+def _below(directory: str, name: str) -> str:
+    return name if directory == "." else f"{directory}/{name}"
+
+
+def _literal(path: str) -> str:
+    return ":/" if path == "." else f":(literal){path}"
+
+
+def _glob(pattern: str) -> str:
+    return f":(exclude,glob){pattern[1:]}" if pattern.startswith("!") else f":(glob){pattern}"
+
+
+def _seen(pair: Pair, source: _Asked, manifests: _Asked) -> Seen | Failure:
+    for asked, place in ((source, pair.source), (manifests, pair.manifests)):
+        if asked.failure:
+            return dataclasses.replace(asked.failure, at=place.at)
+    commit, path = source.commit(pair), manifests.kustomization(pair)
+    for found in (commit, path):
+        if isinstance(found, Failure):
+            return found
+    current = manifests.image(pair)
+    if isinstance(current, Failure):
+        return current
+    abbreviation, named = source.named(pair)
+    return Seen(
+        tip=source.tip(pair.source),
+        commit=str(commit),
+        kustomization=str(path),
+        manifests_tip=manifests.tip(pair.manifests),
+        current=current,
+        abbreviation=abbreviation,
+        named=named,
+        unmatched=source.unmatched(pair),
+    )

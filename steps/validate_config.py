@@ -1,0 +1,74 @@
+"""applications.yaml -> what is wrong with it, with line and column."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from steps import command_line, report
+from steps.clients import configuration
+from steps.clients.configuration import ConfigLocation
+from steps.errors import StepError
+
+
+def validate_config(
+    *,
+    config: ConfigLocation,
+    template: Path | None = None,
+    src_dir: Path | None = None,
+    format: report.Format | None = None,  # noqa: A002 - the flag's name
+    ssh_key: Path | None = None,
+    timeout: int = 300,
+    allow_private_addresses: bool = False,
+) -> None:
+    """Report what is wrong with a configuration: FILE:LINE:COLUMN: error or warning: what, and what to change.
+
+    Errors are those for which create_runs would make no run of some pair, and end with exit code 1. What may be meant, such
+    as a repository that nobody uses, is a warning.
+
+    Args:
+        config: the configuration: a file, a directory with *.yaml files, or an https URL.
+        template: the template that create_runs is to use; it and the names of parameters are checked, too.
+        src_dir: where copies of repositories are kept; with it branches, paths and kustomizations are looked up at the
+            tips, too.
+        format: of the report on stdout; by default lines of text on a terminal, else JSON.
+        ssh_key: private key for `git@HOST:OWNER/NAME`, which is read over https without it.
+        timeout: seconds that one call of git may take.
+        allow_private_addresses: whether an https URL may lead to an address that is not public.
+    """
+    from steps.core import applications, pipeline_run, run_report
+    from steps.core.needs_update import Failure
+    from steps.core.typed_yaml import Problem
+
+    problems: list[Problem] = []
+    params: Collection[str] | None = pipeline_run.PARAMS
+    if template:
+        frame, problems = pipeline_run.read_template(str(template), configuration.text(template))
+        params = frame.known_params if frame else None
+    texts = configuration.read(config, allow_private=allow_private_addresses)
+    told = applications.parse(texts, over_ssh=ssh_key is not None, pipeline_params=params)
+    problems += told.problems
+    if src_dir:
+        from steps.clients import observation
+
+        pairs = [pair for pair in told.pairs if isinstance(pair, applications.Pair)]
+        branches = applications.branches(pairs)
+        seen = observation.observe(pairs, branches, src_dir, ssh_key=ssh_key, timeout=float(timeout))
+        for pair in pairs:
+            found = seen[pair.key]
+            if isinstance(found, Failure):
+                problems.append(Problem(found.at or pair.at, found.message))
+            else:
+                at = pair.where.get("watch", pair.at)
+                message = "`watch`: nothing is there for {} on " + str(pair.source)
+                problems += [Problem(at, message.format(glob), "warning") for glob in found.unmatched]
+    problems = applications.in_order(problems)
+    if report.chosen(format) == "json":
+        report.show(run_report.problems_as_json(problems))
+    else:
+        report.show("".join(f"{problem}\n" for problem in problems))
+    errors = sum(problem.severity == "error" for problem in problems)
+    if errors:
+        raise StepError("config-error", f"the configuration has {errors} {'error' if errors == 1 else 'errors'}")
+
+
+if __name__ == "__main__":
+    command_line.run(validate_config)

@@ -192,53 +192,49 @@ def _measured(github: GitHub, call: Callable[[], object]) -> tuple[float, int]:
 
 def runs(directory: Path) -> Iterator[Row]:
     """PipelineRuns of many applications, beside fetch, check-out and `git log` one after another, as kubeflow's apps-cd did."""
-    for where in ("seed", "generated"):
-        (directory / where).mkdir()
     if SEED.is_file():
-        case = _Case(directory / "seed", SEED)
+        case = _Case(directory / "seed", SEED.read_text(encoding="utf-8"))
         kubeflow.make(SEED, case.remotes, commits=2500)
-        yield from case.rows("48 pairs, 5 repositories", (4, 0.8, None))
+        yield case.row("48 pairs, 5 repositories, first time", limit=4)
+        yield case.row("48 pairs, 5 repositories, nothing moved", limit=0.8, runs=5)
     else:
-        print(f"48 pairs: not measured: {SEED} is not there", flush=True)
-    config = directory / "generated" / "applications.yaml"
-    config.write_text(many.configuration(), encoding="utf-8")
-    case = _Case(directory / "generated", config)
+        print(f"create_runs, 48 pairs: not measured: {SEED} is not there", flush=True)
+    case = _Case(directory / "generated", many.configuration())
     many.make(case.remotes)
-    yield from case.rows("4,000 pairs, 50 repositories", (None, 5, 30), lambda: many.move(case.remotes))
+    yield case.row("4,000 pairs, 50 repositories, first time")
+    yield case.row("4,000 pairs, 50 repositories, nothing moved", limit=5, runs=3)
+    many.move_one(case.remotes)
+    yield case.row("4,000 pairs, 50 repositories, one branch of one moved")
+    many.move(case.remotes)
+    yield case.row("4,000 pairs, 50 repositories, everything moved", limit=30)
+    yield Row("create_runs, 4,000 pairs, most memory", case.memory, case.memory, 1, unit="MiB", limit=200)
 
 
 class _Case:
-    """A configuration, its repositories, and what is measured of them."""
+    """A configuration, its repositories, and what is measured of them.
 
-    def __init__(self, directory: Path, config: Path) -> None:
-        self._directory, self._config = directory, config
+    Attributes:
+        memory: the most that a run of ours had, MiB.
+    """
+
+    def __init__(self, directory: Path, configuration: str) -> None:
+        directory.mkdir()
+        self._directory, self._config = directory, directory / "applications.yaml"
+        self._config.write_text(configuration, encoding="utf-8")
         self.remotes = directory / "remotes"
-        self._template = directory / "template.yaml"
-        shutil.copy(ROOT / "tekton/runs/apps-cd.yaml", self._template)
+        self.memory = 0.0
         (directory / "gitconfig").write_text(f'[url "file://{self.remotes}/"]\n\tinsteadOf = https://github.com/\n')
         self._environment = {**ENVIRONMENT, "HOME": str(directory), "GIT_CONFIG_GLOBAL": str(directory / "gitconfig")}
 
-    def rows(
-        self, what: str, limits: tuple[float | None, float | None, float | None], move: Callable[[], None] | None = None
-    ) -> Iterator[Row]:
-        cold, warm, moved = limits
-        yield self._row(f"create_runs, {what}, first time", cold)
-        rows = [self._row(f"create_runs, {what}, nothing moved", warm) for _ in range(3)]
-        yield sorted(rows, key=lambda row: row.ours)[1]
-        if move:
-            move()
-            yield self._row(f"create_runs, {what}, everything moved", moved)
-            yield Row(f"create_runs, {what}, most memory", self._most / 1024, self._most / 1024, 1, None, "MiB", 200)
-
-    _most = 0
-
-    def _row(self, what: str, limit: float | None) -> Row:
-        ours, peer = _seconds(self._ours), _seconds(self._peer)
-        return Row(what, ours, peer, ours / peer, None, "s", limit)
+    def row(self, what: str, *, limit: float | None = None, runs: int = 1) -> Row:
+        """The median of some runs, each of ours followed by one of the peer's."""
+        times = [(_seconds(self._ours), _seconds(self._peer)) for _ in range(runs)]
+        ours, peer = (statistics.median(each) for each in zip(*times, strict=True))
+        return Row(f"create_runs, {what}", ours, peer, ours / peer, unit="s", limit=limit)
 
     def _ours(self) -> None:
         places = [f"--src-dir={self._directory / 'src'}", f"--output-dir={self._directory / 'runs'}"]
-        flags = [f"--config={self._config}", f"--template={self._template}", "--format=json"]
+        flags = [f"--config={self._config}", f"--template={ROOT / 'tekton/runs/apps-cd.yaml'}", "--format=json"]
         with (self._directory / "report").open("w") as report, (self._directory / "log").open("w") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "steps.create_runs", *places, *flags],
@@ -246,7 +242,7 @@ class _Case:
             )  # fmt: skip
             _, status, usage = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
-        self._most = max(self._most, usage.ru_maxrss)
+        self.memory = max(self.memory, usage.ru_maxrss / 1024)
 
     def _peer(self) -> None:
         """For each version fetch and check out each repository, for each application ask git log."""

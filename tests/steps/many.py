@@ -39,6 +39,11 @@ def make(remotes: Path) -> None:
     write(remotes / "example" / "manifests", _manifests(), default_branch="main")
 
 
+def move_one(remotes: Path) -> None:
+    """Touch the applications of one repository on one branch."""
+    write(remotes / "example" / "source0", [Change("main", {f"{context}/c": "1" for context in _contexts(0)})])
+
+
 def move(remotes: Path) -> None:
     """Touch each application by a commit of its own on each branch, and give the manifests the tags of what was before."""
     tips = []

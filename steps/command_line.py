@@ -22,7 +22,7 @@ from steps import log
 from steps.core.text import Line
 from steps.errors import StepError
 
-DONE, FAILED, USAGE, LATER, TERMINATED = 0, 1, 2, 75, 143
+DONE, FAILED, USAGE, LATER, INTERRUPTED, TERMINATED = 0, 1, 2, 75, 130, 143
 
 _HELP_WIDTH = 100
 _EXIT_CODES = (
@@ -93,6 +93,9 @@ def main(
     except _Terminated:
         logger.error("ended by SIGTERM", extra={"reason": "terminated"})
         return TERMINATED
+    except KeyboardInterrupt:
+        logger.error("interrupted", extra={"reason": "interrupted"})
+        return INTERRUPTED
     except Exception:
         logger.exception("a defect of this step, not of its input", extra={"reason": "defect"})
         return FAILED

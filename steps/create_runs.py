@@ -1,24 +1,20 @@
 """applications.yaml and a template -> one PipelineRun for each application at each version, at the tip of its branch."""
 
+import dataclasses
 import logging
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from steps import command_line, report
 from steps.clients import configuration, files
 from steps.clients.configuration import ConfigLocation
-from steps.core import pipeline_run
-from steps.core.applications import LARGEST, PairName
-from steps.core.typed_yaml import did_you_mean
+from steps.core import applications, needs_update, pipeline_run, run_report
+from steps.core.applications import Broken, Pair, PairName
+from steps.core.typed_yaml import Problem, did_you_mean
 from steps.errors import StepError
 
-if TYPE_CHECKING:
-    from steps.core.applications import Broken, Pair
-    from steps.core.typed_yaml import Problem
-
-_FILE = re.compile(r".+-[0-9a-f]{8}\.yaml")
+LARGEST = 1 << 16
+"""Bytes of a file in the output directory that is looked at: a run has fewer."""
 
 _log = logging.getLogger("steps.create_runs")
 
@@ -49,18 +45,19 @@ def create_runs(
         config: the configuration: a file, a directory with *.yaml files, or an https URL.
         template: a PipelineRun whose parameters and workspaces are replaced by name, such as tekton/runs/apps-cd.yaml.
         src_dir: where copies of repositories are kept for the next time; it may be deleted at any time.
-        output_dir: where the files go, APPLICATION-VERSION-COMMIT.yaml, one for each run; those of older commits of the
-            same pairs are removed. By default nothing is written.
+        output_dir: where the files go, APPLICATION-VERSION-COMMIT.yaml, one for each run; runs that an earlier pass has
+            put there are removed when this pass does not make them, so give each configuration its own directory. By
+            default nothing is written.
         only: the one application, or pair, to look at: APPLICATION or APPLICATION,VERSION.
         needs_update_only: make no runs of pairs that need no update.
         explain: tell the argument for each pair in place of a table.
         format: of the report on stdout; by default a table on a terminal, else JSON.
         ssh_key: private key for `git@HOST:OWNER/NAME`, which is read over https without it.
-        timeout: seconds that one call of git may take.
+        timeout: seconds that one call of git may take, at most a day, and that the copy of a repository is waited for when
+            another process uses it.
         allow_private_addresses: whether an https URL may lead to an address that is not public.
     """
     from steps.clients import observation
-    from steps.core import applications, needs_update, run_report
 
     frame, problems = pipeline_run.read_template(str(template), configuration.text(template))
     if frame is None:
@@ -70,75 +67,91 @@ def create_runs(
     if told.is_lost:
         raise _unusable(told.problems)
     pairs = _selected(told.pairs, only)
-    of_pairs = {pair.problem for pair in told.pairs if isinstance(pair, applications.Broken)}
-    problems += [problem for problem in told.problems if problem not in of_pairs]
-    for problem in problems:
-        (_log.warning if problem.severity == "warning" else _log.error)("%s", problem)
+    if output_dir:
+        files.make_directory(output_dir)
+    for problem in [*problems, *told.problems]:
+        if problem.severity == "warning":
+            _log.warning("%s", problem)
+        elif problem in told.general:
+            _log.error("%s", problem)
 
-    whole = [pair for pair in told.pairs if isinstance(pair, applications.Pair)]
-    asked = [pair for pair in pairs if isinstance(pair, applications.Pair) and not pair.suspended]
-    seen = observation.observe(asked, applications.branches(whole), src_dir, ssh_key=ssh_key, timeout=float(timeout))
+    asked = [pair for pair in pairs if isinstance(pair, Pair) and not pair.suspended]
+    branches = applications.branches(pair for pair in told.pairs if isinstance(pair, Pair))
+    seen = observation.observe(asked, branches, src_dir, ssh_key=ssh_key, timeout=timeout)
 
     names = pipeline_run.file_names(pair.key for pair in told.pairs)
     rows = []
     for pair in pairs:
-        decision = needs_update.decide(pair, seen.get(pair.key))
-        row = run_report.Row(decision)
-        if decision.commit and isinstance(pair, applications.Pair):
-            file = f"{names[pair.key]}-{decision.commit[: applications.SHORT]}.yaml"
-            if decision.status == "needed" or not needs_update_only:
-                run = pipeline_run.render(frame, pair, decision.commit)
-                row = run_report.Row(decision, run.name, file if output_dir else None)
-                if output_dir:
-                    files.write(output_dir / file, run.text.encode())
+        row = run_report.Row(needs_update.decide(pair, seen.get(pair.key)))
+        commit = row.decision.commit
+        if isinstance(pair, Pair) and commit and (row.decision.status == "needed" or not needs_update_only):
+            run = pipeline_run.render(frame, pair, commit)
+            file = pipeline_run.file_name(names[pair.key], commit) if output_dir else None
+            row = run_report.Row(row.decision, run.name, file)
+            if output_dir and file:
+                row = _written(row, output_dir / file, run.text)
         rows.append(row)
     if output_dir:
-        _clear(output_dir, {row.decision.key: row.file for row in rows if row.decision.status != "failed"})
+        _clear(output_dir, {row.file for row in rows}, None if only is None else {pair.key for pair in pairs})
 
-    if report.chosen(format) == "json":
-        report.show(run_report.as_json(rows, problems))
+    if report.chosen(format, explain=explain) == "json":
+        report.show(run_report.as_json(rows, [*problems, *told.problems]))
     else:
         report.show(run_report.as_arguments(rows) if explain else run_report.as_table(rows))
     failed = sum(row.decision.status == "failed" for row in rows)
-    errors = sum(problem.severity == "error" for problem in problems)
-    if failed or errors:
-        raise StepError(
-            "failed", f"{failed} of {len(rows)} pairs failed, and the configuration has {errors} other problems"
-        )
+    if failed:
+        raise StepError("failed", f"{failed} of {len(rows)} pairs failed; the report says why")
+    if told.general:
+        raise StepError("config-error", "all pairs are well, but the configuration has errors; see above")
 
 
-def _unusable(problems: Iterable["Problem"]) -> StepError:
+def _written(row: run_report.Row, path: Path, text: str) -> run_report.Row:
+    """Write a run; when that fails the pair has failed, and others go on."""
+    try:
+        files.write(path, text.encode())
+    except StepError as error:
+        decision = row.decision
+        sentences = (*decision.sentences, str(error))
+        return run_report.Row(dataclasses.replace(decision, reason=error.reason, status="failed", sentences=sentences))
+    return row
+
+
+def _unusable(problems: Iterable[Problem]) -> StepError:
     errors = [problem for problem in problems if problem.severity == "error"]
     return StepError("config-error", "\n".join(["nothing was made:", *map(str, errors)]))
 
 
-def _selected(pairs: Sequence["Pair | Broken"], only: PairName | None) -> list["Pair | Broken"]:
+def _selected(pairs: Sequence[Pair | Broken], only: PairName | None) -> list[Pair | Broken]:
     if only is None:
         return list(pairs)
     selected = [pair for pair in pairs if only.application == pair.application and only.version in (None, pair.version)]
     if not selected:
-        applications = {str(pair.application) for pair in pairs}
+        names = {str(pair.application) for pair in pairs}
         versions = {str(pair.version) for pair in pairs}
-        hint = did_you_mean(only.application, applications - {only.application})
-        if only.application in applications and only.version:
+        hint = did_you_mean(only.application, names - {only.application})
+        if only.application in names and only.version:
             hint = did_you_mean(only.version, versions)
         raise StepError("usage", f"--only={only}: the configuration has no such pair{hint}")
     return selected
 
 
-def _clear(output_dir: Path, kept: Mapping[tuple[str, str], str | None]) -> None:
-    """Remove the files of other commits of pairs, so that `kubectl create -f` of the directory makes no old runs."""
-    current = set(kept.values())
-    others = [name for name in files.names(output_dir) if _FILE.fullmatch(name) and name not in current]
-    old = [
-        name
-        for name in others
-        if pipeline_run.pair_of(files.read(output_dir / name, LARGEST).decode(errors="replace")) in kept
-    ]
+def _clear(output_dir: Path, made: set[str | None], pairs: set[tuple[str, str]] | None) -> None:
+    """Remove the runs that an earlier pass made and this one did not, so that `kubectl create -f` makes no old ones.
+
+    Args:
+        made: the files of this pass.
+        pairs: the pairs that this pass is of; None for all, also those that are no more.
+    """
+    old = []
+    for name in files.regular(output_dir):
+        if name not in made and name.endswith(".yaml"):
+            pair = pipeline_run.pair_of(name, files.read(output_dir / name, LARGEST).decode(errors="replace"))
+            if pair and (pairs is None or pair in pairs):
+                old.append(name)
     for name in old:
         files.remove(output_dir / name)
     if old:
-        _log.info("removed %d files of other commits from %s", len(old), output_dir)
+        _log.info("removed %d of %s: runs that an earlier pass made, and this one did not", len(old), output_dir)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """applications.yaml -> what is wrong with it, with line and column."""
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 from steps import command_line, report
@@ -31,7 +31,8 @@ def validate_config(
             tips, too.
         format: of the report on stdout; by default lines of text on a terminal, else JSON.
         ssh_key: private key for `git@HOST:OWNER/NAME`, which is read over https without it.
-        timeout: seconds that one call of git may take.
+        timeout: seconds that one call of git may take, at most a day, and that the copy of a repository is waited for when
+            another process uses it.
         allow_private_addresses: whether an https URL may lead to an address that is not public.
     """
     from steps.core import applications, pipeline_run, run_report
@@ -39,7 +40,7 @@ def validate_config(
     from steps.core.typed_yaml import Problem
 
     problems: list[Problem] = []
-    params: Collection[str] | None = pipeline_run.PARAMS
+    params: Mapping[str, str] | None = pipeline_run.PARAMS
     if template:
         frame, problems = pipeline_run.read_template(str(template), configuration.text(template))
         params = frame.known_params if frame else None
@@ -51,7 +52,7 @@ def validate_config(
 
         pairs = [pair for pair in told.pairs if isinstance(pair, applications.Pair)]
         branches = applications.branches(pairs)
-        seen = observation.observe(pairs, branches, src_dir, ssh_key=ssh_key, timeout=float(timeout))
+        seen = observation.observe(pairs, branches, src_dir, ssh_key=ssh_key, timeout=timeout)
         for pair in pairs:
             found = seen[pair.key]
             if isinstance(found, Failure):
@@ -64,7 +65,7 @@ def validate_config(
     if report.chosen(format) == "json":
         report.show(run_report.problems_as_json(problems))
     else:
-        report.show("".join(f"{problem}\n" for problem in problems))
+        report.show(run_report.problems_as_lines(problems))
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         raise StepError("config-error", f"the configuration has {errors} {'error' if errors == 1 else 'errors'}")

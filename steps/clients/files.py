@@ -1,4 +1,4 @@
-"""Files of the repository that a step edits: found by name, read with a limit, replaced as a whole or not at all."""
+"""Files that are read with a limit, and written as a whole or not at all."""
 
 import contextlib
 import errno
@@ -14,6 +14,8 @@ KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _MEND = {
     errno.ENOENT: ("not-found", "check the path"),
     errno.ENOTDIR: ("not-found", "check the path"),
+    errno.EEXIST: ("in-the-way", "give another path, or move what has this name"),
+    errno.EISDIR: ("in-the-way", "give another path, or move what has this name"),
     errno.ELOOP: ("not-found", "mend the symbolic links"),
     errno.EACCES: ("permission", "run this as a user who may, or change the mode"),
     errno.EPERM: ("permission", "run this as a user who may, or change the mode"),
@@ -67,13 +69,12 @@ def read(path: Path, limit: int) -> bytes:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Make a file, or replace what it holds when that differs, whole or not at all; its directories are made, too.
+    """Make a file, or replace what it holds when that differs, whole or not at all.
 
     Raises:
         StepError: it cannot be written; it holds what it held.
     """
     with _translated(f"writing {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             if path.read_bytes() == data:
                 return
@@ -86,13 +87,20 @@ def write(path: Path, data: bytes) -> None:
             raise
 
 
-def names(directory: Path) -> list[str]:
-    """What is in a directory; nothing when it is not there."""
-    with _translated(f"reading {directory}"):
-        try:
-            return sorted(os.listdir(directory))  # noqa: PTH208 - the names alone
-        except FileNotFoundError:
-            return []
+def make_directory(directory: Path) -> None:
+    """Make a directory, and those above it, unless it is there.
+
+    Raises:
+        StepError: it cannot be made, or something else has its name.
+    """
+    with _translated(f"making the directory {directory}"):
+        directory.mkdir(parents=True, exist_ok=True)
+
+
+def regular(directory: Path) -> list[str]:
+    """The names of the regular files of a directory, and of nothing else that is there."""
+    with _translated(f"reading {directory}"), os.scandir(directory) as entries:
+        return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
 
 
 def remove(path: Path) -> None:

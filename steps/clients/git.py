@@ -125,6 +125,7 @@ class Git:
         import git
 
         self._git = git.Git(os.fspath(directory))
+        self._not_found = git.GitCommandNotFound
         self._directory = directory
         self._environment = environment
         self._timeout = timeout
@@ -135,6 +136,10 @@ class Git:
         """The same git in a bare repository, whatever its state: never in one around it, and fetching only when told to."""
         own = {"GIT_DIR": os.fspath(repository.absolute()), "GIT_NO_LAZY_FETCH": "1"}
         return Git(repository, {**self._environment, **own}, self._timeout, self._children, held)
+
+    def within_seconds(self, most: float) -> "Git":
+        """The same git, with less patience."""
+        return Git(self._directory, self._environment, min(most, self._timeout), self._children, self._held)
 
     def check(self) -> None:
         """Raise StepError when the context that git is used in was left, so that what it says means nothing any more."""
@@ -190,6 +195,8 @@ class Git:
             assert process is not None  # noqa: S101 - true until GitPython's wrapper goes out of scope, and ends it
             with self._children.having(process):
                 out, err = process.communicate(stdin, timeout=self._timeout)
+        except self._not_found as error:
+            raise StepError("not-found", "there is no git on PATH; install it") from error
         except BaseException as error:
             if process:
                 kill(process)
@@ -232,6 +239,7 @@ class Failed(Exception):
     def __init__(self, command: str, code: int, stderr: str) -> None:
         super().__init__(f"git {command} ended {code}: {stderr}")
         self.stderr = stderr
+        self.timed_out = code < 0 and stderr.endswith("timed out")
 
 
 _CAUSES = (

@@ -32,10 +32,19 @@ _log = logging.getLogger("steps.mirrors")
 
 _POLL = 0.05
 _PATHS_A_CALL = 1000
+_COMMITS_A_CALL = 200
+_MOST_BETWEEN = 2000
 _MOST_LINKS = 10
 _LONGEST_LINK = 4095
+_LONGEST_QUESTION = 30.0
 _REMOTE = "apps-cd"
+LARGEST_FILE = 1 << 20
+"""Bytes of a file that is read."""
+
+# Version 2 lets a client ask for any object, and for some branches alone.
+_PROTOCOL = ("-c", "protocol.version=2")
 _FETCH = (
+    *_PROTOCOL,
     # A promisor for a fetch alone: elsewhere what is missing is missing, and git must not fetch it by itself, one by one.
     *("-c", f"remote.{_REMOTE}.promisor=true", "-c", f"remote.{_REMOTE}.partialclonefilter=blob:none"),
     *("-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"),
@@ -148,7 +157,8 @@ class Mirror:
         """
         wanted = {f"refs/heads/{branch}": branch for branch in branches}
         try:
-            text = self._outside.run("ls-remote", "--quiet", "--heads", "--", self._repository.url, *sorted(wanted))
+            git = self._outside.within_seconds(_LONGEST_QUESTION)
+            text = git.run(*_PROTOCOL, "ls-remote", "--quiet", "--heads", "--", self._repository.url, *sorted(wanted))
         except Failed as error:
             raise translated(error, f"cannot ask {self._repository} for its branches") from error
         lines = (line.partition("\t") for line in text.splitlines())
@@ -168,6 +178,9 @@ class Mirror:
             try:
                 return self._use(tips, work)
             except Failed as error:
+                if error.timed_out:
+                    message = f"reading the copy of {self._repository} in {self._path}: {error.stderr}; give it more by --timeout"
+                    raise StepError("timeout", message, later=True) from error
                 _log.warning(
                     "the copy of %s in %s is of no use and is made anew: %s", self._repository, self._path, error
                 )
@@ -308,7 +321,7 @@ class Mirror:
                 entry = look("/".join([*real, part]))
                 if entry and entry.kind == "link":
                     links += 1
-                    target = self.contents([entry.oid])[entry.oid]
+                    target = self.contents([entry.oid]).get(entry.oid, b"\0")
                     if links > _MOST_LINKS or target.startswith(b"/") or b"\0" in target or len(target) > _LONGEST_LINK:
                         return None
                     ahead = [*target.decode("utf-8", "surrogateescape").split("/"), *ahead]
@@ -325,7 +338,7 @@ class Mirror:
         return any(entry.path != path for path, entry in self.entries(commit, paths).items())
 
     def contents(self, oids: Collection[str]) -> dict[str, bytes]:
-        """What files hold, fetched all at once when they are not there yet.
+        """What files hold, fetched all at once when they are not there yet; those over 1 MiB are left out.
 
         Raises:
             StepError: they cannot be fetched.
@@ -342,7 +355,9 @@ class Mirror:
                 self._git.run(*how, "--stdin", _REMOTE, stdin="\n".join(missing).encode())
             except Failed as error:
                 raise translated(error, f"cannot fetch files of {self._repository}") from error
-        out = self._git.output("cat-file", "--batch", stdin=lines)
+            told = self._git.run("cat-file", "--batch-check", stdin=lines).splitlines()
+        small = [oid for oid, line in zip(wanted, told, strict=True) if int([*line.split(), "0"][2]) <= LARGEST_FILE]
+        out = self._git.output("cat-file", "--batch", stdin="\n".join(small).encode())
         found = {}
         while out:
             head, _, rest = out.partition(b"\n")
@@ -357,6 +372,32 @@ class Mirror:
         """The newest commit, from one on backwards, that changed something at pathspecs, as `git log` finds it."""
         return self._git.run("rev-list", "-1", commit, "--", *pathspecs) or None
 
+    def newest_to_touch(self, commit: str, pathspecs: Sequence[str]) -> Iterator[tuple[str, dict[str, list[str]]]]:
+        """Some of the newest commits, from one on backwards, that changed something at pathspecs.
+
+        Yields:
+            Commits, and what each changed there against each of its parents; what follows a merge may be of any side of it.
+        """
+        text = self._git.run(
+            "rev-list", f"-{_COMMITS_A_CALL}", "--no-commit-header", "--format=%H %P", commit, "--", *pathspecs
+        )
+        commits = [line.split() for line in text.splitlines()] or [[commit]]
+        one_parent = [each[0] for each in commits if len(each) == len((commit, "parent"))]
+        # Of commits with one parent all in one go: the commit, then what it changed.
+        out = self._git.run(
+            *("diff-tree", "--stdin", "-r", "-z", "--no-renames", "--name-only", "--", *pathspecs),
+            stdin="\n".join([*one_parent, ""]).encode(),
+        )
+        changed: dict[str, list[str]] = {each: [] for each in one_parent}
+        names: list[str] = []
+        for word in out.split("\0")[:-1]:
+            if word in changed and names is not changed[word]:
+                names = changed[word]
+            else:
+                names.append(word)
+        for each, *parents in commits:
+            yield each, {parents[0]: changed[each]} if len(parents) == 1 else self.changes(each, pathspecs)
+
     def changes(self, commit: str, pathspecs: Sequence[str]) -> dict[str, list[str]]:
         """What a commit changed at pathspecs against each of its parents."""
         parents = self._git.run("rev-list", "-1", "--parents", commit).split()[1:]
@@ -365,6 +406,19 @@ class Mirror:
             parent: self._git.run("diff-tree", *options, parent, commit, "--", *pathspecs).split("\0")[:-1]
             for parent in parents
         }
+
+    def changed_between(self, old: str, new: str) -> set[str] | None:
+        """All files that a commit between two changed against any of its parents.
+
+        Returns:
+            None when the old is not in the history of the new, or too far back in it for this to be worth while.
+        """
+        counts = self._git.run("rev-list", "--left-right", "--count", f"{new}...{old}", accept=[128]).split()
+        if not counts or int(counts[1]) or int(counts[0]) > _MOST_BETWEEN:
+            return None
+        commits = self._git.run("rev-list", new, f"^{old}")
+        options = ["-r", "-m", "-z", "--root", "--no-renames", "--name-only", "--no-commit-id"]
+        return set(self._git.run("diff-tree", "--stdin", *options, stdin=f"{commits}\n".encode()).split("\0")[:-1])
 
     def is_cut(self, commit: str) -> bool:
         """Whether the server itself has nothing before this commit."""

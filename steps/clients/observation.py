@@ -4,17 +4,19 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from steps.clients import git, progress
+from steps.clients import files, git, progress
 from steps.clients.files import KUSTOMIZATIONS
-from steps.clients.mirrors import Entry, Mirror
+from steps.clients.mirrors import LARGEST_FILE, Entry, Mirror
 from steps.core import kustomization
 from steps.core.applications import SHORT, Pair, Place, fixed_part
+from steps.core.build_context import is_within
 from steps.core.image import Image
 from steps.core.needs_update import Failure, Named, Seen
 from steps.core.repository import Branch, Commit, Repository
@@ -24,24 +26,30 @@ from steps.errors import StepError
 
 Key = tuple[str, str]
 
-_AT_ONCE = max(8, 2 * (os.cpu_count() or 1))
-_MOST_STEPS = 1000
-"""How many commits that changed only what a Dockerfile does not see are passed over; the next one is taken then."""
+_log = logging.getLogger("steps.observation")
+
+_AT_ONCE = max(16, 2 * (os.cpu_count() or 1))
+"""Repositories that are asked at a time: most of it is waiting for servers."""
+
+_LONGEST_TIMEOUT = 86_400
+
+_TOO_LARGE = b" " * (kustomization.LARGEST + 1)
+"""In place of a file that is too large to be read: it is refused for its size."""
 
 
 def observe(
     pairs: Sequence[Pair],
-    branches: Mapping[Repository, Collection[Branch]],
+    branches: Mapping[str, Collection[Branch]],
     src_dir: Path,
     *,
     ssh_key: Path | None,
-    timeout: float,
+    timeout: int,
 ) -> dict[Key, Seen | Failure]:
     """What the repositories say of each pair.
 
     Args:
         pairs: those that are asked about.
-        branches: all that the configuration names, also for other pairs.
+        branches: all that the configuration names, also for other pairs, by `Repository.identity`.
         src_dir: where copies of repositories are kept; made when it is not there.
         ssh_key: see `git.inherited`.
         timeout: seconds that one call of git may take.
@@ -49,15 +57,17 @@ def observe(
     Returns:
         For each pair what was seen, or why nothing was; what is wrong with one repository is not with the others.
     """
-    try:
-        src_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StepError("input-output", f"cannot make --src-dir={src_dir}: {error.strerror}; give another") from error
-    repositories = dict.fromkeys(place.repository for pair in pairs for place in (pair.source, pair.manifests))
-    with git.inherited(src_dir, ssh_key=ssh_key, timeout=timeout) as outside, _pool() as pool:
+    if not 0 < timeout <= _LONGEST_TIMEOUT:
+        raise StepError("usage", f"--timeout={timeout} is not between 1 and {_LONGEST_TIMEOUT} seconds")
+    files.make_directory(src_dir)
+    repositories: dict[str, Repository] = {}
+    for pair in pairs:
+        for place in (pair.source, pair.manifests):
+            repositories.setdefault(place.repository.identity, place.repository)
+    with git.inherited(Path("/"), ssh_key=ssh_key, timeout=timeout) as outside, _pool() as pool:
         asked = {
-            repository: _Asked(Mirror(outside, src_dir, repository, timeout), repository, branches[repository], pairs)
-            for repository in repositories
+            identity: _Asked(Mirror(outside, src_dir, repository, timeout), identity, branches[identity], pairs)
+            for identity, repository in repositories.items()
         }
         with progress.of_items("repositories", 2 * len(asked)) as advance:
 
@@ -67,9 +77,14 @@ def observe(
 
             all_at_once(_Asked.look)
             for pair in pairs:
-                asked[pair.source.repository].name(pair, asked[pair.manifests.repository].current(pair))
+                asked[pair.source.repository.identity].name(
+                    pair, asked[pair.manifests.repository.identity].current(pair)
+                )
             all_at_once(_Asked.compare)
-    return {pair.key: _seen(pair, asked[pair.source.repository], asked[pair.manifests.repository]) for pair in pairs}
+    return {
+        pair.key: _seen(pair, asked[pair.source.repository.identity], asked[pair.manifests.repository.identity])
+        for pair in pairs
+    }
 
 
 @contextlib.contextmanager
@@ -89,15 +104,12 @@ class _Asked:
         failure: why it says nothing.
     """
 
-    def __init__(
-        self, mirror: Mirror, repository: Repository, branches: Collection[Branch], pairs: Sequence[Pair]
-    ) -> None:
+    def __init__(self, mirror: Mirror, identity: str, branches: Collection[Branch], pairs: Sequence[Pair]) -> None:
         self._mirror = mirror
         self._answers = mirror.answers
-        self._repository = repository
         self._branches = sorted(branches)
-        self._sources = [pair for pair in pairs if pair.source.repository == repository]
-        self._manifests = [pair for pair in pairs if pair.manifests.repository == repository]
+        self._sources = [pair for pair in pairs if pair.source.repository.identity == identity]
+        self._manifests = [pair for pair in pairs if pair.manifests.repository.identity == identity]
         self._tips: dict[Branch, Commit] = {}
         self._names: dict[Key, str] = {}
         self._passing: dict[str, dict[str, Any]] = {}
@@ -124,7 +136,6 @@ class _Asked:
             asked = [pair for pair in unknown if self._relation(pair)]
             if asked:
                 self._mirror.using(self._tips, lambda _: self._relate(asked))
-            self._answers.save()
 
     def unmatched(self, pair: Pair) -> tuple[str, ...]:
         """The globs of a pair that lead nowhere."""
@@ -135,14 +146,14 @@ class _Asked:
         if tip := self._tips.get(pair.source.branch):
             question = _source_question(tip, pair)
             answer = self._passing.get(question) or self._answers.known(question)
-            return str(answer["commit"]) if "commit" in answer else _failure(pair, answer)
+            return str(answer["commit"]) if "commit" in answer else _failure(pair, pair.source, answer)
         return self._no_branch(pair.source)
 
     def kustomization(self, pair: Pair) -> str | Failure:
         """The path of a pair's kustomization."""
         if tip := self._tips.get(pair.manifests.branch):
             answer = self._answers.known(_kustomization_question(tip, pair))
-            return str(answer["path"]) if "path" in answer else _failure(pair, answer)
+            return str(answer["path"]) if "path" in answer else _failure(pair, pair.manifests, answer)
         return self._no_branch(pair.manifests)
 
     def image(self, pair: Pair) -> Image | Failure | None:
@@ -170,10 +181,16 @@ class _Asked:
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
+        """Make what goes wrong the failure of this repository; what was found out before is kept."""
         try:
             yield
         except StepError as error:
             self.failure = Failure(error.reason, str(error), error.later)
+        except Exception as error:  # noqa: BLE001 - one repository must not end the others'
+            _log.exception("a defect of this program, not of its input")
+            self.failure = Failure("defect", f"a defect of this program, not of its input: {type(error).__name__}")
+        finally:
+            self._answers.save()
 
     def _no_branch(self, place: Place) -> Failure:
         message = f"there is no branch {place.branch} in {place.repository}{did_you_mean(place.branch, self._tips)}"
@@ -208,6 +225,7 @@ class _Asked:
 
     def _find_out(self, tips: dict[Branch, Commit]) -> None:
         self._tips = tips
+        self._take_over()
         for tip in dict.fromkeys(tips.values()):
             self._find_commits(
                 tip, {_source_question(tip, pair): pair for at, pair in self._unknown_sources() if at == tip}
@@ -216,6 +234,22 @@ class _Asked:
         for tip in dict.fromkeys(tips.values()):
             self._find_kustomizations(tip, [pair for at, pair in unknown if at == tip])
         self._read_images([pair for _, pair in unknown])
+        for branch, tip in tips.items():
+            self._answers.learn(f"tip {branch}", tip)
+
+    def _take_over(self) -> None:
+        """Answer for new tips what was known for those of the last pass, where no commit in between touched what counts."""
+        unknown = self._unknown_sources()
+        for branch, tip in self._tips.items():
+            pairs = [pair for _, pair in unknown if pair.source.branch == branch]
+            last = self._answers.known(f"tip {branch}") if self._answers.has(f"tip {branch}") else None
+            if not pairs or last in (None, tip) or (changed := self._mirror.changed_between(last, tip)) is None:
+                continue
+            for pair in pairs:
+                question = _source_question(last, pair)
+                answer = self._answers.known(question) if self._answers.has(question) else {}
+                if answer.get("plain") and not any(_counts(pair, path) for path in changed):
+                    self._answers.learn(_source_question(tip, pair), answer)
 
     def _find_commits(self, tip: str, pairs: Mapping[str, Pair]) -> None:
         if not pairs:
@@ -236,7 +270,7 @@ class _Asked:
             ("dockerfile", pair.dockerfile, "blob", "file"),
         ):
             if path not in entries or entries[path].kind != kind:
-                return {"field": field, "wrong": f"there is no {what} {path} on {pair.source} (at {tip[:SHORT]})"}
+                return {"field": field, "wrong": f"there is no {what} {path} on {{}} (at {tip[:SHORT]})"}
         found = {str(path): entries[path] for path in (pair.context, pair.dockerfile)}
         if pair.watch.by_dockerfile:
             try:
@@ -246,15 +280,19 @@ class _Asked:
             commit = self._last_to_touch(tip, visible)
         else:
             own = {path for name, entry in found.items() for path in (name, entry.path)}
-            commit = (
-                self._mirror.last_to_touch(tip, [*map(_literal, sorted(own)), *map(_glob, pair.watch.globs)]) or tip
-            )
+            # git uses the filters of its commit graph for one path alone.
+            outer = [path for path in sorted(own) if not any(path != each and _holds(each, path) for each in own)]
+            commit = self._mirror.last_to_touch(tip, [*map(_literal, outer), *map(_glob, pair.watch.globs)]) or tip
         if self._mirror.is_cut(commit):
             return {
                 "reason": "shallow",
-                "wrong": f"{pair.source.repository} has no history before {commit}, so that what is older cannot be told; give one that is not shallow",
+                "wrong": f"the server of {{}} has no history before {commit}, so that what is older cannot be told; give a repository that is not shallow",
             }
-        return {"commit": commit, "unmatched": [glob for glob in pair.watch.globs if fixed_part(glob) not in entries]}
+        return {
+            "commit": commit,
+            "unmatched": [glob for glob in pair.watch.globs if fixed_part(glob) not in entries],
+            "plain": not pair.watch.globs and all(path == entry.path for path, entry in found.items()),
+        }
 
     def _find_kustomizations(self, tip: str, pairs: Sequence[Pair]) -> None:
         asked = {_kustomization_question(tip, pair): pair for pair in pairs}
@@ -267,7 +305,7 @@ class _Asked:
         for question, pair in asked.items():
             directory = str(pair.manifests_dir)
             found = [path for path in names[directory] if path in entries]
-            where = f"{directory} on {pair.manifests} (at {tip[:SHORT]})"
+            where = f"{directory} on {{}} (at {tip[:SHORT]})"
             answer: dict[str, Any]
             if directory not in entries or entries[directory].kind != "tree":
                 answer = {"field": "manifests_dir", "wrong": f"there is no directory {where}"}
@@ -286,7 +324,8 @@ class _Asked:
         contents = self._mirror.contents({question.split()[1] for question in asked})
         for question, pair in asked.items():
             try:
-                image = kustomization.references(contents[question.split()[1]], [pair.image]).get(pair.image)
+                content = contents.get(question.split()[1], _TOO_LARGE)
+                image = kustomization.references(content, [pair.image]).get(pair.image)
                 if image:
                     Image.parse(image)
                 self._answers.learn(question, {"image": image})
@@ -308,6 +347,8 @@ class _Asked:
         entries = self._mirror.entries(tip, candidates)
         ignoring = next((entries[path].oid for path in candidates if path in entries), None)
         contents = self._mirror.contents([dockerfile.oid, *([ignoring] if ignoring else [])])
+        if len(contents) < len({dockerfile.oid, ignoring} - {None}):
+            raise ValueError(f"it, or its ignore file, has more than {LARGEST_FILE} bytes")
         text, rules = (contents[oid].decode(errors="replace") if oid else "" for oid in (dockerfile.oid, ignoring))
         links = {str(pair.context), str(pair.dockerfile)} - {context.path}
         visible = VisibleFiles.parse(context.path, dockerfile.path, text, rules, links)
@@ -317,14 +358,14 @@ class _Asked:
     def _last_to_touch(self, tip: str, visible: VisibleFiles) -> str:
         """The last commit that changed a file that is seen, as `git log` finds it for files that can be named."""
         pathspecs = list(map(_literal, visible.paths))
-        for _ in range(_MOST_STEPS):
-            commit = self._mirror.last_to_touch(tip, pathspecs) or tip
-            changes = self._mirror.changes(commit, pathspecs)
-            same = [parent for parent, paths in changes.items() if not any(map(visible.sees, paths))]
-            if not same:
-                return commit
-            tip = same[0]
-        return commit
+        while True:
+            for commit, changes in self._mirror.newest_to_touch(tip, pathspecs):
+                same = [parent for parent, paths in changes.items() if not any(map(visible.sees, paths))]
+                if not same:
+                    return commit
+                tip = same[0]
+                if len(changes) > 1:
+                    break  # what follows in the list may be of another side of the merge
 
 
 def _source_question(tip: str, pair: Pair) -> str:
@@ -332,18 +373,29 @@ def _source_question(tip: str, pair: Pair) -> str:
     return f"source {tip} {json.dumps([pair.context, pair.dockerfile, by])}"
 
 
+def _counts(pair: Pair, path: str) -> bool:
+    """Whether a file may be a relevant one of a pair that watches no globs."""
+    return _holds(pair.context, path) or path == pair.dockerfile or path in ignore_files(pair.context, pair.dockerfile)
+
+
 def _kustomization_question(tip: str, pair: Pair) -> str:
     return f"kustomization {tip} {pair.manifests_dir}"
 
 
-def _failure(pair: Pair, answer: Mapping[str, str]) -> Failure:
+def _failure(pair: Pair, place: Place, answer: Mapping[str, str]) -> Failure:
+    """What is wrong at a tip, which several branches may have, told of the place that was asked about."""
+    message = answer["wrong"].replace("{}", str(place), 1)
     if "field" in answer:
-        return Failure("config-error", answer["wrong"], at=pair.where.get(answer["field"], pair.at))
-    return Failure(answer["reason"], answer["wrong"])
+        return Failure("config-error", message, at=pair.where.get(answer["field"], pair.at))
+    return Failure(answer["reason"], message)
 
 
 def _below(directory: str, name: str) -> str:
     return name if directory == "." else f"{directory}/{name}"
+
+
+def _holds(directory: str, path: str) -> bool:
+    return directory == "." or is_within(path, directory)
 
 
 def _literal(path: str) -> str:

@@ -434,11 +434,13 @@ class Configuration:
     Attributes:
         pairs: in the order of applications and, for each, of versions; those left out are not among them.
         problems: all of them, also those of broken pairs, in the order of files and lines.
+        general: the errors among them that are of no pair.
         is_lost: whether something is wrong that no pair can be told without.
     """
 
     pairs: tuple[Pair | Broken, ...]
     problems: tuple[Problem, ...]
+    general: tuple[Problem, ...]
     is_lost: bool
 
 
@@ -479,14 +481,14 @@ class _Entry:
 
 
 def parse(
-    files: Mapping[str, str], *, over_ssh: bool = False, pipeline_params: Collection[str] | None = None
+    files: Mapping[str, str], *, over_ssh: bool = False, pipeline_params: Mapping[str, str] | None = None
 ) -> Configuration:
     """What the files of a configuration say together.
 
     Args:
         files: texts by their names, which messages show.
         over_ssh: leave `git@HOST:OWNER/NAME` as it is, in place of reading it over https.
-        pipeline_params: the parameters that the Pipeline has; None when that is not known.
+        pipeline_params: the parameters that the Pipeline has, `string` or `array`; None when that is not known.
     """
     parser = _Parser(over_ssh, pipeline_params)
     for name, text in files.items():
@@ -504,12 +506,12 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def branches(pairs: Iterable[Pair]) -> dict[Repository, set[Branch]]:
-    """All branches of each repository that pairs are of."""
-    found: dict[Repository, set[Branch]] = {}
+def branches(pairs: Iterable[Pair]) -> dict[str, set[Branch]]:
+    """All branches of each repository that pairs are of, by `Repository.identity`."""
+    found: dict[str, set[Branch]] = {}
     for pair in pairs:
         for place in (pair.source, pair.manifests):
-            found.setdefault(place.repository, set()).add(place.branch)
+            found.setdefault(place.repository.identity, set()).add(place.branch)
     return found
 
 
@@ -519,7 +521,7 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 class _Parser:
-    def __init__(self, over_ssh: bool, pipeline_params: Collection[str] | None) -> None:
+    def __init__(self, over_ssh: bool, pipeline_params: Mapping[str, str] | None) -> None:
         self._over_ssh = over_ssh
         self._pipeline_params = pipeline_params
         self._problems: list[Problem] = []
@@ -531,6 +533,7 @@ class _Parser:
         self._suspended = False
         self._used: set[tuple[str, str]] = set()
         self._start = Position("", 1, 1)
+        self._of_pairs: set[Problem] = set()
 
     def read(self, file: str, text: str) -> None:
         """Take in what one file says, entry by entry, so that what is wrong with one is not with the others."""
@@ -590,6 +593,7 @@ class _Parser:
                 entries[name] = _Entry(name, None, reader.problems[-1])
             else:
                 entries[name] = _Entry(name, None if problem else value, problem)
+            self._of_pairs.update(reader.problems[before:])
 
     def _check(self, reader: Reader, value: Any) -> None:
         """What one entry must be beyond its grammar."""
@@ -620,7 +624,10 @@ class _Parser:
         pairs = () if self._is_lost else tuple(self._crossed())
         if not self._is_lost:
             self._check_whole(pairs)
-        return Configuration(pairs, tuple(in_order(self._problems)), self._is_lost)
+        problems = in_order(self._problems)
+        errors = [problem for problem in problems if problem.severity == "error"]
+        general = tuple(problem for problem in errors if problem not in self._of_pairs)
+        return Configuration(pairs, tuple(problems), general, self._is_lost)
 
     def _check_whole(self, crossed: Collection[Pair | Broken]) -> None:
         """What only all files together tell."""
@@ -642,7 +649,7 @@ class _Parser:
                         override.version, self._versions
                     )
                     self._problems.append(Problem(override.where("version"), message))
-        is_whole = not any(isinstance(pair, Broken) for pair in crossed)
+        is_whole = all(entry.value for entry in (*self._applications.values(), *self._versions.values()))
         for entry in self._versions.values() if crossed and is_whole else ():
             for repo in entry.value.repos:
                 if (entry.name, repo.name) not in self._used:
@@ -661,6 +668,7 @@ class _Parser:
                 pair = problem or self._pair(application.value, version.value)
                 if isinstance(pair, Problem):
                     self._problems.append(pair)
+                    self._of_pairs.add(pair)
                     yield Broken(*names, pair)
                 else:
                     yield pair
@@ -685,27 +693,32 @@ class _Parser:
                 if name not in ALIASES and name not in DROPPED:
                     params[name] = list(param.value.value) if isinstance(param.value.value, list) else param.value.value
             workspaces |= {workspace.name: workspace.binding for workspace in layer.workspaces or ()}
-        for field, alias in (
-            ("source_repo", None),
-            ("manifests_dir", "path_to_manifests_dir"),
-            ("image", "src_image_url"),
+        problem: Problem | None = None
+        for field, hint in (
+            ("source_repo", ""),
+            ("manifests_dir", " (`path_to_manifests_dir` of `params`)"),
+            ("image", " (`src_image_url` of `params`)"),
         ):
             if said.get(field) is None:
-                hint = f" (`{alias}` of `params`)" if alias else ""
-                return Problem(application.at, f"an application lacks `{typed_yaml.key_of(field)}`{hint}")
+                problem = problem or Problem(application.at, f"an application lacks `{typed_yaml.key_of(field)}`{hint}")
         places: dict[str, Place] = {}
-        for field, default in (("source_repo", None), ("manifests_repo", MANIFESTS)):
-            called = said.get(field) or default
+        for field, called in (
+            ("source_repo", said.get("source_repo")),
+            ("manifests_repo", said.get("manifests_repo") or MANIFESTS),
+        ):
             repo = next((repo for repo in version.repos if repo.name == called), None)
-            if repo is None:
-                known = [each.name for each in version.repos]
-                return Problem(
+            if repo is not None:
+                self._used.add((version.name, repo.name))
+                places[field] = self._place(repo)
+            elif called is not None:
+                known = ", ".join(each.name for each in version.repos) or "none"
+                problem = problem or Problem(
                     where.get(field, application.at),
-                    f"version `{version.name}` has no repository `{called}`, it has {', '.join(known) or 'none'}: "
+                    f"version `{version.name}` has no repository `{called}`, it has {known}: "
                     "add it there, or leave the pair out by `exclude`",
                 )
-            self._used.add((version.name, repo.name))
-            places[field] = self._place(repo)
+        if problem:
+            return problem
         context = said.get("context") or SourcePath(".")
         image_tag = said.get("image_tag") or ImageTag(DEFAULT_TAG)
         try:
@@ -737,9 +750,9 @@ class _Parser:
         )
 
     def _place(self, repo: RepoEntry) -> Place:
-        url, branch = _url_and_branch(repo)
+        url, branch, at = _url_and_branch(repo)
         repository = Repository.parse(url)
-        return Place(repository if self._over_ssh else repository.over_https(), Branch.parse(branch), repo.at)
+        return Place(repository if self._over_ssh else repository.over_https(), Branch.parse(branch), at)
 
 
 def _name(item: Node) -> str | None:
@@ -769,13 +782,13 @@ def _parsed(field: str, param: Param) -> Any:
     return Line.parse(value) if hint is str else hint.parse(value)
 
 
-def _canonical(param: str, known: Collection[str] | None) -> str:
+def _canonical(param: str, known: Mapping[str, str] | None) -> str:
     """A parameter's name with `-` for `_`, as all of our Pipeline are; one of another Pipeline as it is."""
     name = param.replace("_", "-")
     return name if known is not None or name in ALIASES else param
 
 
-def _check_params(reader: Reader, settings: Settings, known: Collection[str] | None) -> None:
+def _check_params(reader: Reader, settings: Settings, known: Mapping[str, str] | None) -> None:
     seen: set[str] = set()
     for param in settings.params or ():
         name = _canonical(param.name, known)
@@ -784,6 +797,13 @@ def _check_params(reader: Reader, settings: Settings, known: Collection[str] | N
         elif known is not None and name not in known:
             hint = did_you_mean(name, known)
             reader.refuse(param.where("name"), f"the Pipeline has no parameter `{param.name}`{hint}")
+        elif (
+            known is not None
+            and name not in ALIASES
+            and isinstance(param.value.value, list) != (known[name] == "array")
+        ):
+            form = "a list of texts" if known[name] == "array" else "one text"
+            reader.refuse(param.where("value"), f"the parameter `{param.name}` is {form}")
         if name in seen:
             reader.refuse(param.where("name"), f"the parameter `{param.name}` is there already: keep one of the two")
         seen.add(name)
@@ -831,8 +851,9 @@ def _check_repo(reader: Reader, repo: RepoEntry) -> None:
         reader.refuse(repo.resource_spec.at, f"the repository `{repo.name}` lacks the parameter `{name}`")
 
 
-def _url_and_branch(repo: RepoEntry) -> tuple[str, str]:
+def _url_and_branch(repo: RepoEntry) -> tuple[str, str, Position]:
+    """The address, the branch, and where the branch stands."""
     if repo.resource_spec:
-        values = {param.name: param.value for param in repo.resource_spec.params}
-        return values["url"], values["revision"]
-    return str(repo.url), str(repo.branch)
+        params = {param.name: param for param in repo.resource_spec.params}
+        return params["url"].value, params["revision"].value, params["revision"].where("value")
+    return str(repo.url), str(repo.branch), repo.where("branch")

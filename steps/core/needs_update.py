@@ -108,7 +108,7 @@ def decide(pair: Pair | Broken, seen: Seen | Failure | None) -> Decision:
 
     Args:
         pair: of the configuration.
-        seen: what its repositories say; None for one that they were not asked of, because it is broken or suspended.
+        seen: what its repositories say; None when they were not asked, because the pair is broken or suspended.
     """
     if isinstance(pair, Broken):
         return Decision(pair.application, pair.version, "config-error", "failed", (str(pair.problem),))
@@ -161,7 +161,9 @@ def _facts(pair: Pair, seen: Seen, wanted: str) -> tuple[str, ...]:
         files = "anything"
     else:
         outside = [] if is_within(pair.dockerfile, pair.context) else [pair.dockerfile]
-        files = " or ".join([pair.context, *outside, *pair.watch.globs])
+        files = " or ".join([pair.context, *outside, *(glob for glob in pair.watch.globs if glob[0] != "!")])
+    if left_out := [glob[1:] for glob in pair.watch.globs if glob[0] == "!"]:
+        files += f" but {' and '.join(left_out)}"
     facts = [
         f"The last commit on {pair.source} that touched {files} is {seen.commit[:SHORT]}; the tip is {seen.tip[:SHORT]}.",
         f"Its image is {wanted}.",

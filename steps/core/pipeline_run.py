@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from steps.core import applications, block_yaml
@@ -24,36 +24,36 @@ LONGEST_RETRY = len("-r999")
 PIPELINE = "apps-cd"
 OLD_PIPELINE = "ci-pipeline"
 
-PARAMS = (
-    "app-repo-url",
-    "app-repo-revision",
-    "path-to-context",
-    "path-to-docker-file",
-    "image",
-    "manifests-repo-url",
-    "manifests-repo-revision",
-    "path-to-manifests-dir",
-    "src-image-url",
-    "docker-target",
-    "extra-args",
-    "builder-image",
-    "application",
-    "version",
-    "fork-owner",
-    "post-edit-command",
-    "post-edit-image",
-    "digest-style",
-    "labels",
-    "reviewer",
-    "author",
-    "draft",
-    "github-url",
-    "depth",
-    "submodules",
-    "keep-git-dir",
-    "symlinks",
-)
-"""The parameters of our Pipeline."""
+PARAMS = {
+    "app-repo-url": "string",
+    "app-repo-revision": "string",
+    "path-to-context": "string",
+    "path-to-docker-file": "string",
+    "image": "string",
+    "manifests-repo-url": "string",
+    "manifests-repo-revision": "string",
+    "path-to-manifests-dir": "string",
+    "src-image-url": "string",
+    "docker-target": "string",
+    "extra-args": "array",
+    "builder-image": "string",
+    "application": "string",
+    "version": "string",
+    "fork-owner": "string",
+    "post-edit-command": "array",
+    "post-edit-image": "string",
+    "digest-style": "string",
+    "labels": "string",
+    "reviewer": "string",
+    "author": "string",
+    "draft": "string",
+    "github-url": "string",
+    "depth": "string",
+    "submodules": "string",
+    "keep-git-dir": "string",
+    "symlinks": "string",
+}
+"""The parameters of our Pipeline, and the type of each."""
 
 _SPEC = (
     *("pipelineRef", "pipelineSpec", "params", "workspaces", "timeouts"),
@@ -63,6 +63,9 @@ _OLD_API = ("tekton.dev/v1alpha1", "tekton.dev/v1beta1")
 _TASK_RUN_SPEC = {"taskServiceAccountName": "serviceAccountName", "taskPodTemplate": "podTemplate", "stepOverrides": "stepSpecs", "sidecarOverrides": "sidecarSpecs"}  # fmt: skip
 _STEP_SPEC = {"resources": "computeResources"}
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+_ANY = re.compile(r".*", re.DOTALL)
+_QUALIFIED = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_METADATA = ("name", "generateName", "namespace", "labels", "annotations", "finalizers")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -82,7 +85,7 @@ class Template:
     spec: Mapping[str, Value]
     params: Mapping[str, Value]
     workspaces: Mapping[str, Value]
-    known_params: Collection[str] | None
+    known_params: Mapping[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,11 @@ class _Converter:
         metadata = {key: reader.plain(value) for key, (_, value) in self._mapping(self._given, "metadata").items()}
         for key in ("name", "generateName"):
             metadata.pop(key, None)
-        for key in ("labels", "annotations"):
-            if not isinstance(metadata.get(key), dict | None):
-                reader.refuse(self._given["metadata"][1], f"`{key}` of `metadata` is a mapping")
+        for key, (node, _) in self._mapping(self._given, "metadata").items():
+            if key not in _METADATA:
+                reader.refuse(node, f"`metadata` of a template has no key `{key}`" + did_you_mean(key, _METADATA))
+        for key, pattern in (("labels", _LABEL_VALUE), ("annotations", _ANY)):
+            self._check_texts(key, pattern)
         is_old = self._text(self._given, "apiVersion") in _OLD_API
         reference = self._mapping(spec, "pipelineRef")
         name = self._text(reference, "name")
@@ -167,6 +172,19 @@ class _Converter:
         known = PARAMS if name == PIPELINE else None
         self._plain_params(spec, known)
         return Template(metadata, made, self._params, workspaces, known)
+
+    def _check_texts(self, key: str, pattern: re.Pattern[str]) -> None:
+        """See that labels or annotations are what Kubernetes takes for them."""
+        for name, (node, value) in self._mapping(self._mapping(self._given, "metadata"), key).items():
+            if not _QUALIFIED.fullmatch(name):
+                self._reader.refuse(node, f"`{name}` is no name of one of `{key}`")
+            text = self._reader.plain(value)
+            if not isinstance(text, str):
+                self._reader.refuse(value, f"`{name}` of `{key}` is text: put quotes around it")
+            elif not pattern.fullmatch(text):
+                self._reader.refuse(
+                    value, f"{text!r} is not the value of a label: at most 63 of letters, digits, `-`, `_` and `.`"
+                )
 
     def _mapping(self, given: Mapping[str, tuple[Node, Node]], key: str) -> dict[str, tuple[Node, Node]]:
         if key not in given or given[key][1].is_null:
@@ -198,7 +216,7 @@ class _Converter:
                 names.add(name)
                 yield item, name, value
 
-    def _plain_params(self, spec: Mapping[str, tuple[Node, Node]], known: Collection[str] | None) -> None:
+    def _plain_params(self, spec: Mapping[str, tuple[Node, Node]], known: Mapping[str, str] | None) -> None:
         reader = self._reader
         for item, name, param in self._by_name(spec, "params", is_dashed=known is not None):
             written = param["name"]
@@ -208,6 +226,9 @@ class _Converter:
                 reader.refuse(item, f"the Pipeline has no parameter `{written}`" + did_you_mean(name, known))
             elif "value" not in param:
                 reader.refuse(item, f"the parameter `{written}` lacks its `value`")
+            elif known is not None and isinstance(param["value"], list) != (known[name] == "array"):
+                form = "a list of texts" if known[name] == "array" else "one text"
+                reader.refuse(item, f"the parameter `{written}` is {form}")
             else:
                 self._params[name] = param["value"]
 
@@ -338,15 +359,30 @@ def _own_params(pair: Pair, commit: str, tag: str) -> dict[str, Value]:
     }
 
 
-def pair_of(text: str) -> tuple[str, str] | None:
-    """The application and version of a file that `render` wrote; None for any other text."""
-    found = []
-    for key in ("application", "version"):
+def file_name(stem: str, commit: str) -> str:
+    """The file of a pair's run.
+
+    Args:
+        stem: what `file_names` says of the pair.
+        commit: the source commit.
+    """
+    return f"{stem}-{commit[: applications.SHORT]}.yaml"
+
+
+def pair_of(name: str, text: str) -> tuple[str, str] | None:
+    """The application and version of a file of a run, by its name and what `render` wrote; None for any other file."""
+    found = {}
+    for key in ("application", "version", "source-commit"):
         values = re.findall(rf"^    apps-cd/{key}: (\S+)$", text, re.MULTILINE)
-        if len(values) != len(("label", "annotation")):
+        if not values:
             return None
-        found.append(str(json.loads(values[1])) if values[1].startswith('"') else values[1])
-    return found[0], found[1]
+        try:
+            found[key] = str(json.loads(values[-1])) if values[-1].startswith('"') else values[-1]
+        except ValueError:
+            return None
+    pair = found["application"], found["version"]
+    names = {file_name(stem, found["source-commit"]) for stem in (_stem(pair), _own_stem(pair))}
+    return pair if name in names else None
 
 
 def run_name(application: str, version: str, commit: str, content: str) -> str:
@@ -366,12 +402,17 @@ def label_value(text: str) -> str:
 
 def file_names(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """What the files of all pairs of a configuration begin with, each its own on any file system."""
-    names = {pair: "-".join(pair).replace("/", "-") for pair in pairs}
+    names = {pair: _stem(pair) for pair in pairs}
     counts = Counter(name.lower() for name in names.values())
-    return {
-        pair: name if counts[name.lower()] == 1 else f"{name}-{_digest(json.dumps(pair))}"
-        for pair, name in names.items()
-    }
+    return {pair: name if counts[name.lower()] == 1 else _own_stem(pair) for pair, name in names.items()}
+
+
+def _stem(pair: tuple[str, str]) -> str:
+    return "-".join(pair).replace("/", "-")
+
+
+def _own_stem(pair: tuple[str, str]) -> str:
+    return f"{_stem(pair)}-{_digest(json.dumps(pair))}"
 
 
 def _digest(text: str) -> str:

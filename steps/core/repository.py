@@ -90,6 +90,11 @@ class Repository:
         except ValueError:
             return False
 
+    @property
+    def identity(self) -> str:
+        """The same for all ways to write the address of one repository."""
+        return f"{self.host.lower()}/{self.path}"
+
     def over_https(self) -> "Repository":
         """The same repository at its https address when it is given as `git@HOST:OWNER/NAME`; any other as it is."""
         if "://" in self.url:
@@ -119,7 +124,8 @@ def _name_of(host: str) -> str:
 
 def _without_user(address: str) -> str:
     """An address as it may be logged."""
-    return re.sub(r"^([A-Za-z0-9+.-]+://)?.*@", r"\1***@", address, flags=re.DOTALL)
+    without = re.sub(r"^([A-Za-z0-9+.-]+://)?.*@", r"\1***@", address, flags=re.DOTALL)
+    return re.sub(r"\?.*", "?***", without, flags=re.DOTALL)
 
 
 def checked_ref(text: str, what: str) -> str:

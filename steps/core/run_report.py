@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from steps.core.needs_update import Decision
+from steps.core.text import shown
 from steps.core.typed_yaml import Problem
 
 
@@ -34,12 +35,17 @@ def as_json(rows: Iterable[Row], problems: Iterable[Problem]) -> str:
         }
         for row in rows
     ]
-    return json.dumps({"pairs": pairs, "problems": _data(problems)}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({"pairs": pairs, "problems": _data(problems)}, indent=2) + "\n"
 
 
 def problems_as_json(problems: Iterable[Problem]) -> str:
     """One object with `problems` alone."""
-    return json.dumps({"problems": _data(problems)}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({"problems": _data(problems)}, indent=2) + "\n"
+
+
+def problems_as_lines(problems: Iterable[Problem]) -> str:
+    """`FILE:LINE:COLUMN: error: what`, a line each."""
+    return "".join(f"{shown(str(problem))}\n" for problem in problems)
 
 
 def _data(problems: Iterable[Problem]) -> list[dict[str, str | int]]:
@@ -57,7 +63,7 @@ def _data(problems: Iterable[Problem]) -> list[dict[str, str | int]]:
 
 def as_table(rows: Sequence[Row]) -> str:
     """A line for each pair, then what went wrong, then how many there are of each reason."""
-    table = [("APPLICATION", "VERSION", "REASON", "CURRENT", "WANTED", "RUN")]
+    table: list[tuple[str, ...]] = [("APPLICATION", "VERSION", "REASON", "CURRENT", "WANTED", "RUN")]
     table += [
         (
             row.decision.application,
@@ -69,16 +75,18 @@ def as_table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
+    table = [tuple(map(shown, line)) for line in table]
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     failed = [row.decision for row in rows if row.decision.status == "failed"]
     if failed:
-        lines += ["", *(f"{each.application} at {each.version}: {' '.join(each.sentences)}" for each in failed)]
+        lines += ["", *(shown(f"{each.application} at {each.version}: {' '.join(each.sentences)}") for each in failed)]
     counts: dict[str, int] = {}
     for row in rows:
         counts[row.decision.reason] = counts.get(row.decision.reason, 0) + 1
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    return "\n".join([*lines, "", f"{len(rows)} pairs" + (f": {told}" if told else "")]) + "\n"
+    count = f"{len(rows)} {'pair' if len(rows) == 1 else 'pairs'}"
+    return "\n".join([*lines, "", f"{count}: {told}" if told else count]) + "\n"
 
 
 def as_arguments(rows: Iterable[Row]) -> str:
@@ -86,8 +94,8 @@ def as_arguments(rows: Iterable[Row]) -> str:
     return "\n".join(
         "\n".join(
             [
-                f"{row.decision.application} at {row.decision.version}: {row.decision.reason}",
-                *(f"  {sentence}" for sentence in row.decision.sentences),
+                shown(f"{row.decision.application} at {row.decision.version}: {row.decision.reason}"),
+                *(f"  {shown(sentence)}" for sentence in row.decision.sentences),
                 *([f"  Its run is {row.run}" + (f", in {row.file}." if row.file else ".")] if row.run else []),
                 "",
             ]

@@ -30,3 +30,13 @@ class Line(str):
                 f"{text!r} has a control character at position {match.start() + 1}; write it on one line, without"
             )
         return cls(text)
+
+
+def shown(text: str) -> str:
+    """A text as one line of a terminal: what would act on it, or show it in another order, as an escape."""
+    hidden = _CONTROL.sub(_escape, text)
+    return _REORDERING.sub(_escape, hidden)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")

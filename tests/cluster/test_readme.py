@@ -133,7 +133,30 @@ def test_the_credentials_are_made_as_it_says(cluster_world: ClusterWorld, home: 
     assert annotations["iam.gke.io/gcp-service-account"] == "ACCOUNT@PROJECT.iam.gserviceaccount.com"
 
 
+def test_the_runs_of_dozens_of_applications_are_made_and_created_as_it_says(
+    cluster_world: ClusterWorld, home: Path
+) -> None:
+    world = cluster_world
+    for repository in ("webapp", "manifests"):
+        world.add_repository(f"example/{repository}", example(repository))
+    for name in (".venv", "steps", "tekton"):
+        (home / name).symlink_to(TEKTON.parent / name)
+    repos = [
+        f"      - {{name: {name}, url: {world.public_url(f'example/{name}')}, branch: main}}"
+        for name in ("webapp", "manifests")
+    ]
+    (home / "applications.yaml").write_text(
+        "applications:\n  - {name: webapp, sourceRepo: webapp, manifestsDir: webapp/base, image: ghcr.io/example/webapp}\n"
+        "versions:\n  - name: main\n    tag: vmain\n    repos:\n" + "\n".join(repos) + "\n"
+    )
+    validate, create_runs, create = commands("Dozens of applications")
+    assert json.loads(shell(validate, home)) == {"problems": []}
+    (pair,) = json.loads(shell(create_runs, home))["pairs"]
+    assert (pair["status"], [pair["file"]]) == ("needed", [path.name for path in (home / "build/runs").iterdir()])
+    assert shell(here(create, world), home) == f"pipelinerun.tekton.dev/{pair['run']} created\n"
+
+
 def test_no_command_of_it_is_left_out() -> None:
     sections = re.findall(r"^## (.+)$", README, flags=re.MULTILINE)
     with_cluster = [section for section in sections if any("--namespace=apps-cd" in line for line in commands(section))]
-    assert with_cluster == ["Install in a cluster", "Start it", "Credentials"]
+    assert with_cluster == ["Install in a cluster", "Start it", "Dozens of applications", "Credentials"]

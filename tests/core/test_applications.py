@@ -869,8 +869,8 @@ def test_a_pair_knows_where_each_of_its_values_stands() -> None:
             "manifests_dir": at(11, 16),
             "image": at(13, 16),
         },
-        at(32, 9),
-        at(40, 9),
+        at(37, 22),
+        at(47, 22),
     )
 
 
@@ -884,9 +884,10 @@ def test_a_pair_knows_where_each_of_its_values_stands() -> None:
 def test_an_address_of_scp_is_read_over(over_ssh: bool, address: str) -> None:
     pairs = bare(read(OF_KUBEFLOW, over_ssh=over_ssh))
     assert branches(pairs) == {
-        Repository.parse(address): {"v1-branch"},
-        Repository.parse("https://github.com/o/manifests"): {"master"},
+        "github.com/o/code": {"v1-branch"},
+        "github.com/o/manifests": {"master"},
     }
+    assert {pair.source.repository for pair in pairs} == {Repository.parse(address)}
 
 
 EVERYTHING = """\

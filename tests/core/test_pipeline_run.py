@@ -423,7 +423,7 @@ API = "is tekton.dev/v1 or tekton.dev/v1alpha1 or tekton.dev/v1beta1"
         ),
         pytest.param(
             template("pipelineRef: {name: apps-cd}", metadata="{labels: [a], annotations: b}"),
-            ["3:11: `labels` of `metadata` is a mapping", "3:11: `annotations` of `metadata` is a mapping"],
+            ["3:20: `labels` is a mapping", "3:38: `annotations` is a mapping"],
             id="labels and annotations are none",
         ),
         pytest.param(
@@ -699,7 +699,7 @@ def test_parameters_stand_in_the_order_of_template_pair_and_pipeline() -> None:
     run = render(whole(text), pair("params: [{name: symlinks, value: keep}, {name: depth, value: 1}]"), COMMIT)
     names = [param["name"] for param in yaml.safe_load(run.text)["spec"]["params"]]
     of_the_pair = ["version", "depth", "symlinks"]
-    always = (*PARAMS[:9], "application")
+    always = (*list(PARAMS)[:9], "application")
     assert names == [*of_the_pair, *always]
 
 

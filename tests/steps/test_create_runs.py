@@ -1,5 +1,7 @@
 import contextlib
 import json
+import os
+import random
 import re
 import shutil
 import signal
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from steps.create_runs import create_runs
+from tests.sandbox.histories import Change, write
 from tests.sandbox.http_server import Call, Response, Server
 from tests.sandbox.tls import Authority
 from tests.sandbox.worktree import Worktree
@@ -55,6 +58,10 @@ class Report:
 def report(run: Run, remotes: Remotes) -> Callable[..., Report]:
     """Calls create_runs for the configuration of the remotes."""
     return lambda **flags: Report(run(create_runs, **{**remotes.flags, "format": "json", **flags}))
+
+
+SIDE = VERSION.replace("name: main", "name: side").replace("source, branch: main", "source, branch: side")
+"""A version of the branch `side` of the source."""
 
 
 # What is made.
@@ -151,6 +158,64 @@ def test_files_of_older_commits_of_a_pair_go_and_all_others_stay(
     assert sorted(remotes.runs()) == sorted([*own, f"web-main-{commit[:8]}.yaml"])
 
 
+def test_runs_of_pairs_that_are_no_more_or_fail_now_go_too(report: Callable[..., Report], remotes: Remotes) -> None:
+    two_sources(remotes)
+    report()
+    assert len(remotes.runs()) == 2
+    (remotes.root / "remotes/example/source").rename(remotes.root / "away")
+    report(only="api")
+    assert len(remotes.runs()) == 2
+    report()
+    assert [name.split("-")[0] for name in remotes.runs()] == ["api"]
+    remotes.write(more="exclude:\n  - application: web\n")
+    report()
+    assert remotes.runs() == {}
+
+
+def test_what_is_no_run_in_the_output_directory_is_left_alone(report: Callable[..., Report], remotes: Remotes) -> None:
+    remotes.begin()
+    report()
+    (name,) = remotes.runs()
+    texts = {
+        f"copy-of-{name}": remotes.runs()[name],
+        "odd-01234567.yaml": '    apps-cd/application: "a\n    apps-cd/version: b\n    apps-cd/source-commit: c\n' * 2,
+        "other-01234567.yaml": "a: 1\n",
+    }
+    for each, text in texts.items():
+        (remotes.output_dir / each).write_text(text)
+    (remotes.output_dir / "directory-01234567.yaml").mkdir()
+    (remotes.output_dir / "link-01234567.yaml").symlink_to("nowhere")
+    os.mkfifo(remotes.output_dir / "pipe-01234567.yaml")
+    outcome = report()
+    assert (outcome.code, sorted(path.name for path in remotes.output_dir.iterdir())) == (
+        0,
+        sorted([name, *texts, "directory-01234567.yaml", "link-01234567.yaml", "pipe-01234567.yaml"]),
+    )
+
+
+def test_a_run_that_cannot_be_written_costs_its_pair_alone(report: Callable[..., Report], remotes: Remotes) -> None:
+    two_sources(remotes)
+    commit = remotes.source.git("rev-parse", "main")
+    in_the_way = remotes.output_dir / f"web-main-{commit[:8]}.yaml"
+    in_the_way.mkdir(parents=True)
+    outcome = report()
+    assert (outcome.code, outcome.reasons) == (1, {"web,main": "in-the-way", "api,main": "unknown-commit"})
+    assert outcome.told().splitlines()[-1] == (
+        f"writing {in_the_way}: Is a directory ({in_the_way}); give another path, or move what has this name"
+    )
+    assert len(list(remotes.output_dir.iterdir())) == 2
+
+
+def test_an_output_directory_that_is_a_file_is_found_before_any_repository_is_asked(run: Run, remotes: Remotes) -> None:
+    remotes.output_dir.write_text("")
+    assert run(create_runs, **remotes.flags) == Outcome(
+        1,
+        f"in-the-way: making the directory {remotes.output_dir}: File exists ({remotes.output_dir}); "
+        "give another path, or move what has this name",
+    )
+    assert not remotes.src_dir.exists()
+
+
 def test_only_what_needs_an_update_is_made_when_that_is_asked_for(
     report: Callable[..., Report], remotes: Remotes
 ) -> None:
@@ -238,16 +303,9 @@ def test_the_reason_is_how_the_commit_of_the_tag_stands_to_the_source_commit(
     remotes.source.git("checkout", "--quiet", "main")
     b = remotes.source.commit("B", {"web/a": "2"})
     c = remotes.source.commit("c", {"other": "1"})
-    remotes.write(
-        versions=VERSION
-        + VERSION.replace("name: main", "name: side").replace("source, branch: main", "source, branch: side")
-    )
-    remotes.write(
-        versions=VERSION
-        + VERSION.replace("name: main", "name: side").replace("source, branch: main", "source, branch: side"),
-        more="exclude:\n  - version: side\n",
-    )
+    remotes.write(versions=VERSION + SIDE, more="exclude:\n  - version: side\n")
     expected = {
+        f"vmain-g{s[:8]}": ("unknown-commit", f"No branch of https://github.com/example/source that is configured has the commit {s[:8]}."),
         f"vmain-g{a[:8]}": ("behind", "lacks 1 commit that"),
         f"vmain-g{b[:8]}": ("up-to-date", "That is the same commit."),
         f"vmain-g{b}": ("up-to-date", "That is the same commit."),
@@ -265,7 +323,6 @@ def test_the_reason_is_how_the_commit_of_the_tag_stands_to_the_source_commit(
         found[tag] = (outcome.reasons["web,main"], outcome.told())
     assert {tag: reason for tag, (reason, _) in found.items()} == {tag: reason for tag, (reason, _) in expected.items()}
     assert [tag for tag, (_, told) in found.items() if expected[tag][1] not in told] == []
-    assert s
 
 
 def test_a_commit_of_another_configured_branch_is_known_whatever_is_asked_about(
@@ -278,13 +335,45 @@ def test_a_commit_of_another_configured_branch_is_known_whatever_is_asked_about(
     remotes.source.commit("B", {"web/a": "2"})
     remotes.give(f"vmain-g{side[:8]}")
     assert report().reasons == {"web,main": "unknown-commit"}
-    remotes.write(
-        versions=VERSION
-        + VERSION.replace("name: main", "name: side").replace("source, branch: main", "source, branch: side")
-    )
+    remotes.write(versions=VERSION + SIDE)
     assert report().reasons == {"web,main": "diverged", "web,side": "up-to-date"}
     shutil.rmtree(remotes.src_dir)
     assert report(only="web,main").reasons == {"web,main": "diverged"}
+
+
+def test_two_ways_to_write_the_address_of_a_repository_are_one_repository(
+    report: Callable[..., Report], remotes: Remotes
+) -> None:
+    remotes.begin()
+    remotes.source.git("checkout", "--quiet", "-b", "side")
+    side = remotes.source.commit("S", {"web/a": "side"})
+    remotes.source.git("checkout", "--quiet", "main")
+    remotes.give(f"vmain-g{side[:8]}")
+    remotes.write(
+        versions=VERSION + SIDE.replace("https://github.com/example/source", "git@GitHub.com:example/source.git")
+    )
+    assert report().reasons == {"web,main": "ahead", "web,side": "up-to-date"}
+    assert len(list(remotes.src_dir.glob("*.git"))) == 2
+
+
+def test_two_images_of_one_kustomization_have_tags_of_their_own(
+    report: Callable[..., Report], remotes: Remotes
+) -> None:
+    remotes.write(
+        APPLICATION + APPLICATION.replace("name: web", "name: api").replace("example.com/web", "example.com/api")
+    )
+    commit = remotes.begin()
+    images = f"- name: example.com/web\n  newTag: vmain-g{commit[:8]}\n- name: example.com/api\n  newTag: v0\n"
+    remotes.manifests.commit("Two images", {"web/base/kustomization.yaml": f"images:\n{images}"})
+    assert report().reasons == {"web,main": "up-to-date", "api,main": "unknown-commit"}
+
+
+def test_a_kustomization_of_more_than_a_mebibyte_is_not_read(report: Callable[..., Report], remotes: Remotes) -> None:
+    remotes.begin()
+    remotes.manifests.commit("Grow", {"web/base/kustomization.yaml": "# too much\n" * 100_000})
+    outcome = report()
+    assert outcome.reasons == {"web,main": "unreadable"}
+    assert outcome.told().endswith("line 1: the file has more than 1048576 bytes: is it a kustomization?")
 
 
 def test_an_image_without_an_entry_needs_an_update(report: Callable[..., Report], remotes: Remotes) -> None:
@@ -463,6 +552,18 @@ def test_with_watch_dockerfile_only_what_it_copies_counts(report: Callable[..., 
     assert (found, report().commits["web,main"]) == (commits, commits[-1])
 
 
+def test_with_watch_dockerfile_any_number_of_other_commits_is_passed_over(
+    report: Callable[..., Report], remotes: Remotes
+) -> None:
+    remotes.write(APPLICATION + "    watch: dockerfile\n")
+    commit = remotes.begin({"web/Dockerfile": "FROM scratch\nCOPY . /\n", "web/.dockerignore": "docs\n"})
+    changes = [Change("main", {"web/docs/a": str(number)}) for number in range(450)]
+    write(remotes.source.path / ".git", changes)
+    assert report().commits == {"web,main": commit}
+    write(remotes.source.path / ".git", [Change("main", {"web/docs/b": "1"})])
+    assert report().commits == {"web,main": commit}
+
+
 def test_with_watch_dockerfile_a_merge_is_followed_to_the_side_that_it_took(
     report: Callable[..., Report], remotes: Remotes
 ) -> None:
@@ -564,7 +665,7 @@ def test_a_branch_that_is_not_there_is_an_error_of_the_configuration(
     outcome = report()
     assert outcome.reasons == {"web,main": "config-error"}
     assert (
-        outcome.told() == f"{remotes.config}:11:9: error: there is no branch mian in https://github.com/example/source"
+        outcome.told() == f"{remotes.config}:11:72: error: there is no branch mian in https://github.com/example/source"
     )
 
 
@@ -581,7 +682,7 @@ def test_a_shallow_remote_is_told_apart_from_a_history_that_ends(
     )
     outcome = report()
     assert (outcome.code, outcome.reasons) == (1, {"web,main": "shallow"})
-    assert outcome.told().startswith("https://github.com/example/source has no history before ")
+    assert outcome.told().startswith("the server of main of https://github.com/example/source has no history before ")
     subprocess.run(["git", "fetch", "--quiet", "--unshallow"], cwd=remotes.source.path, check=True)
     assert report().reasons == {"web,main": "unknown-commit"}
 
@@ -610,6 +711,47 @@ def _object_id(body: bytes) -> str:
     return hashlib.sha1(b"commit %d\0" % len(body) + body).hexdigest()  # noqa: S324 - git's own
 
 
+def test_what_is_taken_over_from_the_last_pass_is_what_a_whole_clone_says(
+    report: Callable[..., Report], remotes: Remotes
+) -> None:
+    """Commits and merges as they come, a pass after each few of them."""
+    remotes.write(
+        APPLICATION
+        + APPLICATION.replace("name: web", "name: all").replace(
+            "context: web", "context: .\n    dockerfile: web/Dockerfile"
+        )
+        + APPLICATION.replace("name: web", "name: api").replace(
+            "context: web", "context: api\n    dockerfile: web/Dockerfile"
+        )
+        + APPLICATION.replace("name: web", "name: seen")
+        + "    watch: dockerfile\n"
+    )
+    remotes.begin({"api/a": "1", "web/Dockerfile": "FROM scratch\nCOPY a b /\n"})
+    numbers, tree = random.Random(5), remotes.source  # noqa: S311 - a history like any other
+    paths = {
+        "web,main": ["web"],
+        "all,main": ["."],
+        "api,main": ["api", "web/Dockerfile"],
+        "seen,main": ["web/a", "web/b", "web/Dockerfile"],
+    }
+    for number in range(90):
+        if number % 6 == 2:
+            tree.git("branch", "--force", "side", f"HEAD~{numbers.randint(0, 2)}")
+        if number % 6 == 3:
+            tree.git("checkout", "--quiet", "side")
+        if number % 6 == 5:
+            tree.git("checkout", "--quiet", "main")
+            tree.git("merge", "--quiet", "--no-ff", "-X", numbers.choice(["ours", "theirs"]), "side")
+        else:
+            tree.commit(
+                "more",
+                {numbers.choice(["web/a", "web/b", "web/c", "api/a", "docs/a", "docs/b"]): str(numbers.randint(0, 3))},
+            )
+        if number % 6 in (1, 5):
+            last = {pair: tree.git("log", "-1", "--format=%H", "main", "--", *each) for pair, each in paths.items()}
+            assert report().commits == last
+
+
 # One that is bad, and all others.
 
 
@@ -630,7 +772,7 @@ def test_a_repository_that_is_gone_costs_its_own_pairs(report: Callable[..., Rep
     assert (outcome.code, outcome.reasons) == (1, {"web,main": "not-found", "api,main": "unknown-commit"})
     assert len(remotes.runs()) == 1
     assert outcome.told().startswith(
-        f"{remotes.config}:16:9: error: cannot ask https://github.com/example/source for its branches: there is no such repository"
+        f"{remotes.config}:16:72: error: cannot ask https://github.com/example/source for its branches: there is no such repository"
     )
 
 
@@ -684,6 +826,66 @@ def test_a_suspended_pair_is_not_made_and_no_failure(report: Callable[..., Repor
     assert (outcome.code, outcome.reasons, remotes.runs()) == (0, {"web,main": "suspended"}, {})
 
 
+@pytest.mark.parametrize(
+    ("flags", "more", "code"),
+    [
+        pytest.param({"only": "web"}, "", 0, id="that was not asked about"),
+        pytest.param({}, "exclude:\n  - application: api\n", 0, id="that is excluded"),
+        pytest.param({}, "", 1, id="that is to be made"),
+    ],
+)
+def test_what_is_wrong_with_a_pair_counts_for_one(
+    report: Callable[..., Report], remotes: Remotes, flags: dict[str, str], more: str, code: int
+) -> None:
+    broken = APPLICATION.replace("name: web", "name: api").replace("context: web", "contxt: web\n    drft: true")
+    remotes.write(APPLICATION + broken, more=more)
+    remotes.begin()
+    assert report(**flags).code == code
+
+
+def test_an_error_of_no_pair_is_told_and_ends_1(report: Callable[..., Report], remotes: Remotes) -> None:
+    remotes.write(more="exclude:\n  - application: wbe\n")
+    remotes.begin()
+    outcome = report()
+    assert (outcome.code, outcome.reasons, len(remotes.runs())) == (1, {"web,main": "unknown-commit"}, 1)
+    assert outcome.problem == "config-error: all pairs are well, but the configuration has errors; see above"
+
+
+def test_two_branches_at_one_tip_are_told_of_by_their_own_names(
+    report: Callable[..., Report], remotes: Remotes
+) -> None:
+    remotes.write(APPLICATION.replace("context: web", "context: nope"), VERSION + SIDE)
+    remotes.begin()
+    remotes.source.git("branch", "side")
+    outcome = report()
+    assert "there is no directory nope on main of" in outcome.told("web,main")
+    assert "there is no directory nope on side of" in outcome.told("web,side")
+
+
+def test_nothing_that_acts_on_a_terminal_is_shown(run: Run, remotes: Remotes) -> None:
+    remotes.write(APPLICATION.replace("name: web", 'name: "x\\e[2J\\nok  main  up-to-date\\x9b1m"'))
+    remotes.begin()
+    shown = run(create_runs, **remotes.flags, format="table").stdout
+    line = next(line for line in shown.splitlines() if "up-to-date" in line)
+    assert line.startswith("x\\x1b[2J\\nok  main  up-to-date\\x9b1m  main")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
+
+
+def test_a_token_in_an_address_is_not_shown(run: Run, remotes: Remotes) -> None:
+    remotes.write(versions=VERSION.replace("example/source,", "example/source?private_token=SECRET,"))
+    outcome = run(create_runs, **remotes.flags, format="json")
+    assert "source?***" in outcome.stdout
+    assert "SECRET" not in outcome.stdout + outcome.problem
+
+
+@pytest.mark.parametrize("timeout", [0, 999_999_999])
+def test_a_time_out_that_is_none_is_a_wrong_command_line(run: Run, remotes: Remotes, timeout: int) -> None:
+    remotes.begin()
+    assert run(create_runs, **remotes.flags, timeout=timeout) == Outcome(
+        2, f"usage: --timeout={timeout} is not between 1 and 86400 seconds"
+    )
+
+
 def test_an_excluded_pair_is_not_told_of(report: Callable[..., Report], remotes: Remotes) -> None:
     remotes.begin()
     remotes.write(more="exclude:\n  - {application: web, version: main}\n")
@@ -727,6 +929,23 @@ def test_when_nothing_moved_each_repository_is_asked_for_its_branches_and_no_mor
     first = report().data
     assert commands(remotes, monkeypatch, report) == ["ls-remote", "ls-remote"]
     assert report().data == first
+
+
+def test_a_commit_that_touches_no_application_costs_the_same_however_many_there_are(
+    report: Callable[..., Report], remotes: Remotes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remotes.write(
+        "".join(
+            APPLICATION.replace("name: web", f"name: web{number}").replace("context: web", f"context: web{number}")
+            for number in range(30)
+        )
+    )
+    commit = remotes.begin({f"web{number}/Dockerfile": "FROM scratch\n" for number in range(30)})
+    report()
+    remotes.source.commit("Elsewhere", {"docs/a": "1"})
+    started = commands(remotes, monkeypatch, report)
+    assert len(started) < 15
+    assert set(report().commits.values()) == {commit}
 
 
 def test_when_one_repository_moved_the_other_is_left_alone(

@@ -98,7 +98,7 @@ def test_what_is_not_at_the_tips_is_told_with_the_line_that_names_it(run: Run, r
             "applications.yaml:7:12: warning: `watch`: nothing is there for common/** on main of https://github.com/example/source",
             f"applications.yaml:10:14: error: there is no directory api on main of https://github.com/example/source (at {tip})",
             f"applications.yaml:16:19: error: there is no directory old/base on main of https://github.com/example/manifests (at {manifests})",
-            "applications.yaml:27:9: error: there is no branch next in https://github.com/example/source",
+            "applications.yaml:27:72: error: there is no branch next in https://github.com/example/source",
         ],
     )
 
@@ -111,7 +111,7 @@ def test_a_repository_that_cannot_be_asked_is_told_once(run: Run, remotes: Remot
     assert outcome.code == 1
     (told,) = lines(outcome, remotes)
     assert told.startswith(
-        "applications.yaml:16:9: error: cannot ask https://github.com/example/source for its branches: there is no such repository"
+        "applications.yaml:16:72: error: cannot ask https://github.com/example/source for its branches: there is no such repository"
     )
 
 

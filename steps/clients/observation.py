@@ -422,7 +422,6 @@ def _seen(pair: Pair, source: _Asked, manifests: _Asked) -> Seen | Failure:
         tip=source.tip(pair.source),
         commit=str(commit),
         kustomization=str(path),
-        manifests_tip=manifests.tip(pair.manifests),
         current=current,
         abbreviation=abbreviation,
         named=named,

@@ -154,7 +154,7 @@ def _checked_glob(text: str) -> str:
 def fixed_part(glob: str) -> str:
     """The directory (or file) that all files of a glob are in."""
     parts = itertools.takewhile(lambda part: set("*?[\\").isdisjoint(part), glob.removeprefix("!").split("/"))
-    return posixpath.normpath("/".join(parts)) if glob else "."
+    return posixpath.normpath("/".join(parts))
 
 
 @dataclass(frozen=True)

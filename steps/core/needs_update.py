@@ -39,7 +39,6 @@ class Seen:
         tip: of the source branch.
         commit: the last one, from the tip backwards, that touched a relevant file.
         kustomization: path of the file.
-        manifests_tip: of the manifests' branch.
         current: the image that the kustomization gives now; None when it has no entry for it.
         abbreviation: the commit that the current tag names, as written there; None when it names none.
         named: what that is; None when the tag names none.
@@ -49,7 +48,6 @@ class Seen:
     tip: str
     commit: str
     kustomization: str
-    manifests_tip: str
     current: Image | None
     abbreviation: str | None
     named: Named | None
@@ -87,6 +85,7 @@ class Decision:
         commit: the source commit, when it is known.
         wanted: the image of that commit, name and tag.
         current: the image that the manifests have.
+        later: whether a failure may be none at another time, without any change.
     """
 
     application: str
@@ -97,6 +96,7 @@ class Decision:
     commit: str | None = None
     wanted: str | None = None
     current: str | None = None
+    later: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -112,10 +112,10 @@ def decide(pair: Pair | Broken, seen: Seen | Failure | None) -> Decision:
     """
     if isinstance(pair, Broken):
         return Decision(pair.application, pair.version, "config-error", "failed", (str(pair.problem),))
-    if seen is None:
+    if pair.suspended or seen is None:
         return Decision(*pair.key, "suspended", "not-needed", ("The configuration suspends it.",))
     if isinstance(seen, Failure):
-        return Decision(*pair.key, seen.reason, "failed", (str(seen),))
+        return Decision(*pair.key, seen.reason, "failed", (str(seen),), later=seen.later)
     wanted = f"{pair.pushed_image}:{pair.tag(seen.commit)}"
     reason, argument = _reason(pair, seen)
     status: Status = "not-needed" if reason in NOT_NEEDED else "needed"

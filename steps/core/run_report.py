@@ -26,6 +26,7 @@ def as_json(rows: Iterable[Row], problems: Iterable[Problem]) -> str:
             "version": row.decision.version,
             "reason": row.decision.reason,
             "status": row.decision.status,
+            "later": row.decision.later,
             "sourceCommit": row.decision.commit,
             "image": row.decision.wanted,
             "currentImage": row.decision.current,

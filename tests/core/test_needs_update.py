@@ -18,7 +18,7 @@ versions:
       - {name: code, url: https://github.com/example/code, branch: release}
       - {name: manifests, url: https://github.com/example/manifests, branch: main}
 """
-SOURCE, TIP, OTHER, MANIFESTS = "a" * 40, "b" * 40, "c" * 40, "d" * 40
+SOURCE, TIP, OTHER = "a" * 40, "b" * 40, "c" * 40
 WANTED = "example.com/web:v1.0.0-gaaaaaaaa"
 
 
@@ -32,7 +32,7 @@ def seen(tag: str = "v1.0.0-gcccccccc", relation: Relation | None = None, behind
     """What repositories say when the manifests have a tag."""
     current = Image("example.com/web", tag)
     named = None if relation is None else Named(relation, "" if relation in ("unknown", "ambiguous") else OTHER, behind)
-    return Seen(TIP, SOURCE, "web/base/kustomization.yaml", MANIFESTS, current, "cccccccc" if named else None, named)
+    return Seen(TIP, SOURCE, "web/base/kustomization.yaml", current, "cccccccc" if named else None, named)
 
 
 FACTS = (
@@ -96,7 +96,7 @@ AT = Position("applications.yaml", 2, 5)
     ],
 )  # fmt: skip
 def test_a_failure_is_told_with_its_place(failure: Failure, sentence: str) -> None:
-    assert decide(pair(), failure) == Decision("web", "v1", failure.reason, "failed", (sentence,))
+    assert decide(pair(), failure) == Decision("web", "v1", failure.reason, "failed", (sentence,), later=failure.later)
 
 
 def test_a_broken_pair_is_an_error_of_the_configuration() -> None:

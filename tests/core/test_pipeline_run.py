@@ -422,6 +422,30 @@ API = "is tekton.dev/v1 or tekton.dev/v1alpha1 or tekton.dev/v1beta1"
             id="metadata and spec are none",
         ),
         pytest.param(
+            template(
+                "pipelineRef: {name: apps-cd}", metadata="{labels: {team: 5, 'bad key!': x, long: %s}}" % ("a" * 64)
+            ),
+            [
+                "3:27: `team` of `labels` is text: put quotes around it",
+                "3:30: `bad key!` is no name of one of `labels`",
+                f"3:51: {'a' * 64!r} is not the value of a label: at most 63 of letters, digits, `-`, `_` and `.`",
+            ],
+            id="labels are not what Kubernetes takes for them",
+        ),
+        pytest.param(
+            template("pipelineRef: {name: apps-cd}", metadata="{resourceVersion: '1', namspace: a}"),
+            [
+                "3:12: `metadata` of a template has no key `resourceVersion`",
+                "3:34: `metadata` of a template has no key `namspace`; did you mean `namespace`?",
+            ],
+            id="metadata has what a server writes, and a typo",
+        ),
+        pytest.param(
+            template("pipelineRef: {name: apps-cd}\nparams: [{name: extra-args, value: a}, {name: depth, value: [a]}]"),
+            ["6:12: the parameter `extra-args` is a list of texts", "6:42: the parameter `depth` is one text"],
+            id="a text and a list have each other's type",
+        ),
+        pytest.param(
             template("pipelineRef: {name: apps-cd}", metadata="{labels: [a], annotations: b}"),
             ["3:20: `labels` is a mapping", "3:38: `annotations` is a mapping"],
             id="labels and annotations are none",
@@ -850,3 +874,10 @@ def test_names_of_files_differ_on_any_file_system(pairs: set[tuple[str, str]]) -
     assert set(made) == pairs
     assert len({name.lower() for name in made.values()}) == len(pairs)
     assert not [name for name in made.values() if "/" in name]
+
+
+def test_what_a_pair_sets_is_what_a_configuration_may_not_set_beside_it() -> None:
+    everything = pair("target: a\nlabels: [a]\nreviewers: [a]\ndraft: true")
+    run = render(whole(template("pipelineRef: {name: apps-cd}")), everything, COMMIT)
+    names = {param["name"] for param in yaml.safe_load(run.text)["spec"]["params"]}
+    assert names == {*applications.ALIASES, *applications.OF_KEYS, *applications.OF_THE_PAIR}

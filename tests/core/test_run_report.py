@@ -59,6 +59,7 @@ def test_a_program_gets_everything() -> None:
                 "version": "v1",
                 "reason": "behind",
                 "status": "needed",
+                "later": False,
                 "sourceCommit": "a" * 40,
                 "image": "r.io:5000/web:v1-ga",
                 "currentImage": "r.io:5000/web:v0@sha256:" + "0" * 64,

@@ -61,6 +61,9 @@ def validate_config(
                 at = pair.where.get("watch", pair.at)
                 message = "`watch`: nothing is there for {} on " + str(pair.source)
                 problems += [Problem(at, message.format(glob), "warning") for glob in found.unmatched]
+                if found.current is None:
+                    message = f"{found.kustomization} on {pair.manifests} has no entry for {pair.image}: one is made by the first update"
+                    problems.append(Problem(pair.where.get("image", pair.at), message, "warning"))
     problems = applications.in_order(problems)
     if report.chosen(format) == "json":
         report.show(run_report.problems_as_json(problems))

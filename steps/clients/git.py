@@ -314,6 +314,8 @@ def inherited(directory: Path, *, ssh_key: Path | None = None, timeout: float = 
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
     environment |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     if ssh_key:
+        if not ssh_key.is_file():
+            raise StepError("usage", f"--ssh-key={ssh_key} is not a file; give the private key")
         environment["GIT_SSH_COMMAND"] = shlex.join(
             ["ssh", "-i", os.fspath(ssh_key.absolute()), "-oIdentitiesOnly=yes", "-oBatchMode=yes"]
         )

@@ -257,6 +257,7 @@ def test_what_leads_git_to_the_repository_of_a_hook_does_not_hold(
 def test_an_ssh_key_is_the_only_one_that_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -i another")
+    Path("a key").touch()
     with inherited(tmp_path, ssh_key=Path("a key")) as git:
         found = environment_of(git)["GIT_SSH_COMMAND"]
     assert found == f"ssh -i '{tmp_path}/a key' -oIdentitiesOnly=yes -oBatchMode=yes"

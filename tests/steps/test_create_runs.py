@@ -1,12 +1,15 @@
 import contextlib
 import json
 import os
+import pty
 import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -261,6 +264,31 @@ def test_only_one_application_or_pair_is_looked_at(
 )  # fmt: skip
 def test_a_pair_that_is_not_there_is_a_wrong_command_line(run: Run, remotes: Remotes, only: str, problem: str) -> None:
     assert run(create_runs, **remotes.flags, only=only) == Outcome(2, problem)
+
+
+def test_a_person_at_a_terminal_sees_how_far_it_is_and_then_a_table(remotes: Remotes) -> None:
+    remotes.begin()
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
+    flags = [f"--{name}={path}" for name, path in remotes.flags.items()]
+    command = [sys.executable, "-m", "steps.create_runs", *flags]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=theirs, stderr=theirs) as child:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # what Linux says when nobody writes any more
+            while piece := os.read(ours, 4096):
+                shown += piece
+    os.close(ours)
+    text = shown.decode()
+    assert (child.returncode, "repositories:   0%|" in text) == (0, True)
+    assert text.rpartition("APPLICATION")[2].split()[:6] == [
+        "VERSION",
+        "REASON",
+        "CURRENT",
+        "WANTED",
+        "RUN",
+        "web",
+    ]
 
 
 def test_flags_are_taken_with_underscores_too(remotes: Remotes) -> None:
@@ -997,6 +1025,11 @@ def test_an_address_over_ssh_is_read_over_https_unless_a_key_is_given(run: Run, 
     assert Report(outcome).reasons == {"web,main": "unknown-commit"}
     assert "value: https://github.com/example/source\n" in next(iter(remotes.runs().values()))
     remotes.git_config.write_text(remotes.git_config.read_text().replace("https://github.com/", "git@github.com:"))
-    outcome = run(create_runs, **remotes.flags, format="json", ssh_key=remotes.root / "key")
+    key = remotes.root / "key"
+    assert run(create_runs, **remotes.flags, ssh_key=key) == Outcome(
+        2, f"usage: --ssh-key={key} is not a file; give the private key"
+    )
+    key.write_text("")
+    outcome = run(create_runs, **remotes.flags, format="json", ssh_key=key)
     assert Report(outcome).reasons == {"web,main": "unknown-commit"}
     assert "value: git@github.com:example/source\n" in next(iter(remotes.runs().values()))

@@ -103,6 +103,18 @@ def test_what_is_not_at_the_tips_is_told_with_the_line_that_names_it(run: Run, r
     )
 
 
+def test_an_image_that_the_kustomization_does_not_name_is_a_warning(run: Run, remotes: Remotes) -> None:
+    remotes.begin()
+    remotes.manifests.commit("Forget it", {"web/base/kustomization.yaml": "resources: []\n"})
+    outcome = run(validate_config, config=remotes.config, src_dir=remotes.src_dir, format="table")
+    assert (outcome.code, lines(outcome, remotes)) == (
+        0,
+        [
+            "applications.yaml:6:12: warning: web/base/kustomization.yaml on main of https://github.com/example/manifests has no entry for example.com/web: one is made by the first update"
+        ],
+    )
+
+
 def test_a_repository_that_cannot_be_asked_is_told_once(run: Run, remotes: Remotes) -> None:
     remotes.write(APPLICATION + APPLICATION.replace("name: web", "name: api"))
     remotes.begin()

@@ -7,10 +7,8 @@ cleared away under it. Answers that cannot change are kept in a file beside it.
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import io
-import json
 import logging
 import os
 import posixpath
@@ -19,8 +17,9 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, TypeVar
+from typing import IO, Literal, NamedTuple, TypeVar
 
+from steps.clients.answers import Answers
 from steps.clients.git import Failed, Git, translated
 from steps.core.needs_update import Named
 from steps.core.repository import Branch, Commit, Repository
@@ -56,7 +55,6 @@ _FETCH = (
 _AS_DEEP_AS_THE_SERVER = "--depth=2147483647"
 """Takes over where a shallow server ends; with `--update-shallow` a git that filters asks for what is before, without end."""
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
-_MOST_ANSWERS = 1000
 
 
 class Entry(NamedTuple):
@@ -71,60 +69,6 @@ class Entry(NamedTuple):
     kind: Literal["blob", "tree", "link", "commit"]
     oid: str
     path: str
-
-
-class Answers:
-    """Answers that stay right, in a file that may go at any time; a file that is damaged counts as none."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._known: dict[str, Any] = {}
-        self._used: set[str] = set()
-        self._is_new = False
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            content = json.loads(file.read_bytes())
-            if content["sha256"] == _checksum(content["answers"]):
-                self._known = content["answers"]
-
-    def has(self, question: str) -> bool:
-        return question in self._known
-
-    def known(self, question: str) -> Any:
-        self._used.add(question)
-        return self._known[question]
-
-    def learn(self, question: str, answer: Any) -> Any:
-        self._used.add(question)
-        self._is_new = True
-        self._known[question] = answer
-        return answer
-
-    def save(self) -> None:
-        """Write what is known, less what was not asked for when that has become much; another process may have been last."""
-        if not self._is_new:
-            return
-        known = self._known
-        if len(known) > _MOST_ANSWERS + 4 * len(self._used):
-            known = {question: answer for question, answer in known.items() if question in self._used}
-        temporary = self._file.with_name(f".{self._file.name}.{os.urandom(8).hex()}")
-        try:
-            temporary.write_text(json.dumps({"sha256": _checksum(known), "answers": known}), encoding="utf-8")
-            temporary.replace(self._file)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            _log.warning("%s is not written, so the next pass has to find out again: %s", self._file, error.strerror)
-
-
-def _checksum(answers: Mapping[str, Any]) -> str:
-    """Of answers and the code that found them: another release may ask, or answer, otherwise."""
-    return hashlib.sha256(_code() + json.dumps(answers, sort_keys=True).encode()).hexdigest()
-
-
-@functools.cache
-def _code() -> bytes:
-    return hashlib.sha256(
-        b"".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py")))
-    ).digest()
 
 
 class Mirror:

@@ -830,7 +830,7 @@ def test_a_repository_that_does_not_answer_costs_its_own_pairs_after_the_time_ou
         f'[url "http://127.0.0.1:{silent}/"]\n\tinsteadOf = https://github.com/example/source\n'
         + remotes.git_config.read_text()
     )
-    outcome = report(timeout=1)
+    outcome = report(timeout=5)
     assert (outcome.code, outcome.reasons) == (1, {"web,main": "unreachable", "api,main": "unknown-commit"})
 
 

@@ -118,3 +118,4 @@ def test_an_update_survives_what_happens_to_its_pod_in(cluster_world: ClusterWor
 
 def gone(world: ClusterWorld, pod: str) -> None:
     world.kubectl("wait", "--for=delete", f"pod/{pod}", "--timeout=60s")
+    world.have_tekton_look()

@@ -226,6 +226,11 @@ class ClusterWorld(World):
             for pod in pods:
                 with contextlib.suppress(CommandError):  # gone before we look
                     self.kubectl("wait", "--for=delete", f"pod/{pod}", "--timeout=120s")
+        self.have_tekton_look()
+
+    def have_tekton_look(self) -> None:
+        """Make Tekton look at its TaskRuns: one whose pod goes while Tekton writes to it waits for its time-out otherwise."""
+        self.kubectl("annotate", "taskruns", "--all", "--overwrite", f"apps-cd-test/look={random.token_hex(4)}")
 
     def leftovers(self) -> dict[str, str | None]:
         """What runs have made in the namespace, and which object owns it, `KIND/NAME`."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from steps import log
+from steps.core.annotations import without_none
 from steps.core.text import Line
 from steps.errors import StepError
 
@@ -117,7 +118,7 @@ class _Flag(typing.NamedTuple):
 def _flags(function: Callable[..., None]) -> dict[str, _Flag]:
     hints = typing.get_type_hints(function)
     return {
-        _kebab(name): _Flag(_kebab(name), _without_none(hints[name]), parameter.default)
+        _kebab(name): _Flag(_kebab(name), without_none(hints[name]), parameter.default)
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
@@ -125,13 +126,6 @@ def _flags(function: Callable[..., None]) -> dict[str, _Flag]:
 
 def _kebab(name: str) -> str:
     return name.replace("_", "-")
-
-
-def _without_none(hint: Any) -> Any:
-    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-    # `Literal[...] | None` is a typing.Union, `str | None` is not.
-    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    return kinds[0] if union and len(kinds) == 1 else hint
 
 
 def parser(kind: Any) -> Callable[[str], Any]:

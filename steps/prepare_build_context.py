@@ -2,20 +2,20 @@
 
 import logging
 import os
-import posixpath
 from pathlib import Path
 from typing import Literal
 
 from steps import command_line, results
 from steps.clients import archive, progress, source_tree, storage
 from steps.core.build_context import (
-    IGNORE_FILE,
     Contents,
     Destination,
     IgnoreRules,
     PushedImage,
     Selection,
     SourcePath,
+    below,
+    ignore_files,
     lay_out_dockerfile,
 )
 from steps.errors import StepError
@@ -60,9 +60,9 @@ def prepare_build_context(
     """
     tree = source_tree.root(source_dir)
     directory = source_tree.directory(tree, context, "context")
-    named = dockerfile or _below(context, "Dockerfile")
+    named = dockerfile or below(context, "Dockerfile")
     path = _dockerfile(tree, named, context)
-    rules = _rules(tree, f"{named}{IGNORE_FILE}", _below(context, IGNORE_FILE))
+    rules = _rules(tree, *ignore_files(context, named))
 
     taken = source_tree.names(directory)
     lies_in_context = path == tree / named and path.is_relative_to(directory)
@@ -104,13 +104,9 @@ def prepare_build_context(
     results.write(image_url_result, str(image or ""))
 
 
-def _below(context: str, path: str) -> str:
-    return posixpath.normpath(posixpath.join(context, path))
-
-
 def _dockerfile(tree: Path, named: str, context: str) -> Path:
     if not source_tree.has(tree, named):
-        inside = _below(context, named)
+        inside = below(context, named)
         hint = f"; did you mean {inside}?" if source_tree.has(tree, inside) else ""
         raise StepError("not-found", f"there is no Dockerfile {named!r} in {tree}, to which it is relative{hint}")
     return source_tree.file(tree, named, "Dockerfile")

@@ -203,7 +203,7 @@ class Git:
                 process.communicate()
             if isinstance(error, subprocess.TimeoutExpired):
                 said = f"git {command} took more than {self._timeout:g} s: timed out"
-                raise Failed(command, -1, said) from error
+                raise Failed(command, -1, said, timed_out=True) from error
             raise
         self.check()
         if process.returncode not in (0, *accept):
@@ -234,12 +234,12 @@ def _undisturbed() -> Iterator[None]:
 
 
 class Failed(Exception):
-    """A call of git ended badly; `stderr` says how, in git's words."""
+    """A call of git ended badly; `stderr` says how, in git's words, unless it took too long."""
 
-    def __init__(self, command: str, code: int, stderr: str) -> None:
+    def __init__(self, command: str, code: int, stderr: str, *, timed_out: bool = False) -> None:
         super().__init__(f"git {command} ended {code}: {stderr}")
         self.stderr = stderr
-        self.timed_out = code < 0 and stderr.endswith("timed out")
+        self.timed_out = timed_out
 
 
 _CAUSES = (

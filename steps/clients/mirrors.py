@@ -239,7 +239,7 @@ class Mirror:
         return found
 
     def _tree(self, commit: str, how: str, paths: Sequence[str]) -> Iterator[Entry]:
-        text = self._git.run("ls-tree", "-z", how, "--full-tree", commit, "--", *map(_literal, paths))
+        text = self._git.run("ls-tree", "-z", how, "--full-tree", commit, "--", *map(literal, paths))
         for record in text.split("\0")[:-1]:
             facts, _, path = record.partition("\t")
             mode, kind, oid = facts.split()
@@ -402,9 +402,9 @@ class Mirror:
         return found
 
 
-def _literal(path: str) -> str:
-    """A path as git takes it where it would take a pattern."""
-    return f":(literal){path}"
+def literal(path: str) -> str:
+    """A path as git takes it where it would take a pattern; `.` is the root."""
+    return ":/" if path == "." else f":(literal){path}"
 
 
 def _ref(branch: str) -> str:

@@ -13,15 +13,15 @@ from typing import Any
 
 from steps.clients import files, git, progress
 from steps.clients.files import KUSTOMIZATIONS
-from steps.clients.mirrors import LARGEST_FILE, Entry, Mirror
+from steps.clients.mirrors import LARGEST_FILE, Entry, Mirror, literal
 from steps.core import kustomization
 from steps.core.applications import SHORT, Pair, Place, fixed_part
-from steps.core.build_context import is_within
+from steps.core.build_context import below, ignore_files, is_within
 from steps.core.image import Image
 from steps.core.needs_update import Failure, Named, Seen
 from steps.core.repository import Branch, Commit, Repository
 from steps.core.typed_yaml import did_you_mean
-from steps.core.visible_files import VisibleFiles, ignore_files
+from steps.core.visible_files import VisibleFiles
 from steps.errors import StepError
 
 Key = tuple[str, str]
@@ -132,8 +132,8 @@ class _Asked:
         if self.failure:
             return
         with self._failing():
-            unknown = [pair for pair in self._sources if not self._answers.has(self._relation(pair) or "")]
-            asked = [pair for pair in unknown if self._relation(pair)]
+            questions = ((self._relation_question(pair), pair) for pair in self._sources)
+            asked = [pair for question, pair in questions if question and not self._answers.has(question)]
             if asked:
                 self._mirror.using(self._tips, lambda _: self._relate(asked))
 
@@ -173,7 +173,7 @@ class _Asked:
 
     def named(self, pair: Pair) -> tuple[str | None, Named | None]:
         """What the tag names, as written and as found."""
-        question = self._relation(pair)
+        question = self._relation_question(pair)
         return self._names.get(pair.key), Named(*self._answers.known(question)) if question else None
 
     def tip(self, place: Place) -> str:
@@ -216,7 +216,8 @@ class _Asked:
         answer = self._answers.known(_kustomization_question(self._tips[pair.manifests.branch], pair))
         return f"image {answer['oid']} {pair.image}" if "oid" in answer else ""
 
-    def _relation(self, pair: Pair) -> str | None:
+    def _relation_question(self, pair: Pair) -> str | None:
+        """What is asked of the commit that a tag names; None when it names none."""
         commit = None if self.failure or pair.key not in self._names else self.commit(pair)
         if commit is None or isinstance(commit, Failure):
             return None
@@ -282,7 +283,7 @@ class _Asked:
             own = {path for name, entry in found.items() for path in (name, entry.path)}
             # git uses the filters of its commit graph for one path alone.
             outer = [path for path in sorted(own) if not any(path != each and _holds(each, path) for each in own)]
-            commit = self._mirror.last_to_touch(tip, [*map(_literal, outer), *map(_glob, pair.watch.globs)]) or tip
+            commit = self._mirror.last_to_touch(tip, [*map(literal, outer), *map(_glob, pair.watch.globs)]) or tip
         if self._mirror.is_cut(commit):
             return {
                 "reason": "shallow",
@@ -300,7 +301,7 @@ class _Asked:
         if not asked:
             return
         directories = {str(pair.manifests_dir) for pair in asked.values()}
-        names = {directory: [_below(directory, name) for name in KUSTOMIZATIONS] for directory in directories}
+        names = {directory: [below(directory, name) for name in KUSTOMIZATIONS] for directory in directories}
         entries = self._mirror.entries(tip, {*directories, *(path for paths in names.values() for path in paths)})
         for question, pair in asked.items():
             directory = str(pair.manifests_dir)
@@ -337,7 +338,7 @@ class _Asked:
         for pair in pairs:
             commit = self.commit(pair)
             if not isinstance(commit, Failure):
-                asked[self._names[pair.key], commit] = self._relation(pair)
+                asked[self._names[pair.key], commit] = self._relation_question(pair)
         for key, named in self._mirror.relations(asked, self._tips.values()).items():
             self._answers.learn(str(asked[key]), list(named))
 
@@ -357,7 +358,7 @@ class _Asked:
 
     def _last_to_touch(self, tip: str, visible: VisibleFiles) -> str:
         """The last commit that changed a file that is seen, as `git log` finds it for files that can be named."""
-        pathspecs = list(map(_literal, visible.paths))
+        pathspecs = list(map(literal, visible.paths))
         while True:
             for commit, changes in self._mirror.newest_to_touch(tip, pathspecs):
                 same = [parent for parent, paths in changes.items() if not any(map(visible.sees, paths))]
@@ -390,16 +391,8 @@ def _failure(pair: Pair, place: Place, answer: Mapping[str, str]) -> Failure:
     return Failure(answer["reason"], message)
 
 
-def _below(directory: str, name: str) -> str:
-    return name if directory == "." else f"{directory}/{name}"
-
-
 def _holds(directory: str, path: str) -> bool:
     return directory == "." or is_within(path, directory)
-
-
-def _literal(path: str) -> str:
-    return ":/" if path == "." else f":(literal){path}"
 
 
 def _glob(pattern: str) -> str:

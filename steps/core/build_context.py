@@ -47,6 +47,16 @@ class SourcePath(str):
         return cls(path)
 
 
+def below(directory: str, path: str) -> str:
+    """A path in a directory, cleaned: `a` in `.` is `a`."""
+    return posixpath.normpath(posixpath.join(directory, path))
+
+
+def ignore_files(context: str, dockerfile: str) -> tuple[str, str]:
+    """Where ignore rules may stand; the first that is there holds."""
+    return f"{dockerfile}{IGNORE_FILE}", below(context, IGNORE_FILE)
+
+
 class PushedImage(Image):
     """The image that a build is pushed as: a name, perhaps a tag, no digest, which only the build's outcome has."""
 

@@ -9,13 +9,13 @@ import difflib
 import inspect
 import math
 import re
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
 from steps.core import located_yaml
+from steps.core.annotations import without_none
 from steps.core.located_yaml import Node
 from steps.core.text import Line
 
@@ -113,17 +113,11 @@ def _fields_of(kind: type[Section]) -> dict[str, tuple[dataclasses.Field[Any], A
     of_class = inspect.get_annotations(kind)
     found = [field for field in dataclasses.fields(kind) if "meaning" in field.metadata]
     found.sort(key=lambda field: field.name not in of_class)
-    return {key_of(field.name): (field, _without_none(hints[field.name])) for field in found}
+    return {key_of(field.name): (field, without_none(hints[field.name])) for field in found}
 
 
 def is_required(field: "dataclasses.Field[Any]") -> bool:
     return field.default is dataclasses.MISSING
-
-
-def _without_none(hint: Any) -> Any:
-    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
-    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    return kinds[0] if union and len(kinds) == 1 else hint
 
 
 def _section(hint: Any) -> type[Section] | None:

@@ -6,13 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Self
 
-from steps.core.build_context import IGNORE_FILE, IgnoreRules, Matched, Selection
+from steps.core.build_context import IgnoreRules, Matched, Selection, below, ignore_files
 from steps.core.dockerfile import WHOLE_CONTEXT, Sources
-
-
-def ignore_files(context: str, dockerfile: str) -> tuple[str, str]:
-    """Where rules may stand; the first that is there holds."""
-    return f"{dockerfile}{IGNORE_FILE}", _below(context, IGNORE_FILE)
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class VisibleFiles:
     @property
     def paths(self) -> list[str]:
         """Files and directories that hold all that is seen."""
-        return sorted({*self.named, *(_below(self.context, root) for root in self._sources.roots)})
+        return sorted({*self.named, *(below(self.context, root) for root in self._sources.roots)})
 
     @property
     def of_whole_context(self) -> Self:
@@ -73,7 +68,3 @@ class VisibleFiles:
                 _, entered, above = self._selection.judge(directory, above)
             self._directories[directory] = entered, above
         return self._directories[directory]
-
-
-def _below(context: str, path: str) -> str:
-    return posixpath.normpath(posixpath.join(context, path))

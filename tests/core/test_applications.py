@@ -2,7 +2,6 @@ import dataclasses
 import textwrap
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,12 +29,13 @@ from steps.core.pipeline_run import PARAMS
 from steps.core.repository import Branch, Repository
 from steps.core.typed_yaml import Position, Problem
 from steps.core.update import Application, Version
+from tests.steps import kubeflow
 
 FILE = "applications.yaml"
 NOWHERE = Position("", 0, 0)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
-SEED = Path(__file__).parents[3] / "shared" / "seed" / FILE
+SEED = kubeflow.SEED / FILE
 
 VERSIONS = """\
 versions:

@@ -24,10 +24,11 @@ from steps.core.pipeline_run import (
 )
 from steps.core.typed_yaml import Value
 from steps.core.update import Application, Version
+from tests.steps import kubeflow
 
 FILE = "template.yaml"
 ROOT = Path(__file__).parents[2]
-SEED = ROOT.parent / "shared" / "seed" / "app-pipeline.template.yaml"
+SEED = kubeflow.SEED / "app-pipeline.template.yaml"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 TOKEN: dict[str, Value] = {"name": "github-token", "secret": {"secretName": "github-token"}}

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -17,6 +17,9 @@ from steps import command_line
 from tests.sandbox.github import GitHub, Request
 from tests.sandbox.worktree import Worktree
 from tests.steps import kubeflow as kubeflow_files
+
+if TYPE_CHECKING:
+    from tests.steps.remotes import Remotes
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,6 +125,14 @@ def on_request(github: GitHub, tell: Callable[[Request], None]) -> None:
             tell(request)
 
     github.requests = Log(github.requests)
+
+
+@pytest.fixture
+def remotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Remotes":
+    """Repositories and a configuration for create_runs."""
+    from tests.steps.remotes import Remotes  # it builds on this module
+
+    return Remotes(tmp_path, monkeypatch)
 
 
 @pytest.fixture

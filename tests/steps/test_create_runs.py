@@ -27,11 +27,6 @@ from tests.steps.remotes import APPLICATION, VERSION, Remotes
 GOLDEN = Path(__file__).parents[1] / "golden" / "create_runs"
 
 
-@pytest.fixture
-def remotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remotes:
-    return Remotes(tmp_path, monkeypatch)
-
-
 class Report:
     """What create_runs said, as JSON."""
 

@@ -1,16 +1,9 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from steps.validate_config import validate_config
 from tests.steps.conftest import Outcome, Run
 from tests.steps.remotes import APPLICATION, VERSION, Remotes
-
-
-@pytest.fixture
-def remotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remotes:
-    return Remotes(tmp_path, monkeypatch)
 
 
 def lines(outcome: Outcome, remotes: Remotes) -> list[str]:

@@ -11,11 +11,10 @@ from steps.core import applications, pipeline_run
 from steps.core.applications import Pair
 from tests.sandbox import go
 from tests.sandbox.runner import TEKTON
+from tests.steps.kubeflow import SEED
 from tests.tekton import versions
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-SEED = TEKTON.parents[1] / "shared" / "seed"
 
 OF_KUBEFLOW = """\
 apiVersion: tekton.dev/v1alpha1

@@ -199,8 +199,9 @@ class Git:
             raise StepError("not-found", "there is no git on PATH; install it") from error
         except BaseException as error:
             if process:
-                kill(process)
-                process.communicate()
+                # Not by communicate: where it was interrupted it may not be called again.
+                with suppress(BrokenPipeError), process:
+                    kill(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 said = f"git {command} took more than {self._timeout:g} s: timed out"
                 raise Failed(command, -1, said, timed_out=True) from error

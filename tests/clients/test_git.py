@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,22 @@ def test_sigterm_at_the_start_of_a_child_leaves_no_child(tmp_path: Path) -> None
         assert (done.returncode, destination.exists()) == (143, False)
     children = [int(line) for line in started.read_text().split()]
     assert (len(children), [child for child in children if Path(f"/proc/{child}").exists()]) == (5, [])
+
+
+def test_an_interruption_at_the_first_word_with_a_child_is_told_as_what_it_is(
+    git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal may come before Python has noted what it is to read from the child."""
+    whole: Any = subprocess.Popen._communicate  # type: ignore[attr-defined]  # noqa: SLF001 - where the signal comes
+
+    def interrupted(*_: Any) -> None:
+        monkeypatch.setattr(subprocess.Popen, "_communicate", whole)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "_communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        git.run("version")
+    assert git.run("version").startswith("git version ")
 
 
 def test_a_failure_has_gits_words_and_an_accepted_code_is_none(git: Git) -> None:

@@ -6,14 +6,17 @@ What git knows is read from git at each request and never stored; see `github_st
 
 import contextlib
 import functools
+import re
 import threading
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 from tests.sandbox import git_http, github_rest, page
+from tests.sandbox.faults import Asked, Faults
 from tests.sandbox.github_bodies import Bodies
 from tests.sandbox.github_models import Checker
 from tests.sandbox.github_rest import Exchange, Refused
@@ -37,6 +40,10 @@ class Request:
     """An Authorization header came with it."""
     status: int
     user_agent: str
+    time: float = field(default_factory=monotonic)
+    """By time.monotonic, when it came in."""
+    body: bytes = b""
+    """What was sent; of git's requests nothing is kept."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,8 @@ class GitHub:
         """Is called right after a write took effect and before the reply is sent, e.g. with `push refs/heads/x`,
         `create pull request 1`, `update pull request 1`, `comment on 1`, `label 1`. A ConnectionError it raises cuts the
         connection instead of the reply."""
+        self.faults: Faults | None = None
+        """What goes wrong beside that."""
         self._address = host, port
         self._world = World(root)
         self._authority = Authority(root / ".tls")
@@ -163,25 +172,28 @@ class GitHub:
         return repository
 
     def _dispatch(self, call: Call) -> Response:
-        """Answer any request, git's, the REST interface's or a browser's.
-
-        Faults are to be put here, before `_answer` (nothing took effect) or after it (everything did).
-        """
+        """Answer any request, git's, the REST interface's or a browser's."""
+        came = monotonic()
         if self.before_answer:
             self.before_answer(f"{call.method} {call.path}")
         authorization = call.headers.get("Authorization", "")
         token = github_rest.token_of(authorization) if authorization else None
         user = self._world.user_of_token(token) if token else None
         effects: list[str] = []
-        response = self._answer(call, user, effects, refused=bool(authorization) and user is None)
+        answer = functools.partial(self._answer, call, user, effects, refused=bool(authorization) and user is None)
+        login = user.login if user else None
+        asked = self._asked(call, login, token) if self.faults else None
+        response = self.faults.answer(asked, effects, answer) if self.faults and asked else answer()
         self.requests.append(
             Request(
                 method=call.method,
                 path=call.target,
-                login=user.login if user else None,
+                login=login,
                 authorization=bool(authorization),
                 status=response.status,
                 user_agent=call.headers.get("User-Agent", ""),
+                time=came,
+                body=_text(call) if _is_rest(call) else b"",
             )
         )
         for effect in effects:
@@ -189,20 +201,42 @@ class GitHub:
                 self.after_effect(effect)
         return response
 
+    def _asked(self, call: Call, login: str | None, token: str | None) -> Asked | None:
+        """What faults are to know of a request; None of a browser's, which meets none."""
+        if _is_rest(call):
+            path = self._named(call.path.removeprefix(API))
+            match = re.fullmatch(r"/repos/([^/]+/[^/]+)(/.*)?", path)
+            repository = self._world.repository(match[1]) if match else None
+            by_id = None
+            if match and repository and path == call.path.removeprefix(API):
+                by_id = _address_by_id(call, repository)
+            name = repository.full_name if repository else match[1] if match else ""
+            return Asked(call, "rest", name, by_id, login, token)
+        full_name, inner = _git_path(call)
+        repository = self._world.repository(full_name)
+        if not git_http.service(call, inner):
+            return None
+        return Asked(call, "git", repository.full_name if repository else full_name, None, login, token)
+
+    def _named(self, path: str) -> str:
+        """A path below the REST interface's, with a repository's name where it has its id."""
+        match = re.fullmatch(r"/repositories/(\d+)(/.*)?", path)
+        repository = self._world.repository_of_id(int(match[1])) if match else None
+        return f"/repos/{repository.full_name}{match[2] or ''}" if match and repository else path
+
     def _answer(self, call: Call, user: User | None, effects: list[str], *, refused: bool) -> Response:
-        if call.path.startswith("/api/"):
+        if _is_rest(call):
             with self._lock:
                 return self._answer_rest(call, user, effects, refused=refused)
-        owner, _, rest = call.path.removeprefix("/").partition("/")
-        name, _, inner = rest.partition("/")
-        if git_http.service(call, f"/{inner}"):
-            return self._answer_git(call, f"{owner}/{name.removesuffix('.git')}", f"/{inner}", user, effects, refused)
+        full_name, inner = _git_path(call)
+        if git_http.service(call, inner):
+            return self._answer_git(call, full_name, inner, user, effects, refused)
         with self._lock:
             return page.answer(call, self._world)
 
     def _answer_rest(self, call: Call, user: User | None, effects: list[str], *, refused: bool) -> Response:
         what = f"{call.method} {call.path}"
-        found = github_rest.find_route(call.method, call.path.removeprefix(API))
+        found = github_rest.find_route(call.method, self._named(call.path.removeprefix(API)))
         if not found:
             self._checker.add(f"no such route in the sandbox: {what}")
         if refused:
@@ -213,6 +247,8 @@ class GitHub:
         if route.takes:
             self._checker.check(f"request of {what}", route.takes, _text(call) or b"{}", request=True)
         exchange = Exchange(call, self._world, user, Bodies(self._world, call.base_url, user), effects)
+        if self.faults:
+            exchange.listed = self.faults.listed
         try:
             response = github_rest.answer(route, parts, exchange)
         except Refused as refusal:
@@ -257,6 +293,23 @@ class GitHub:
         with self._lock:
             self._world.settle(repository, user)
         effects += [f"push {ref}" for ref in refs]
+
+
+def _is_rest(call: Call) -> bool:
+    return call.path.startswith("/api/")
+
+
+def _git_path(call: Call) -> tuple[str, str]:
+    """The full name of the repository that git asks for, and the path behind it."""
+    owner, _, rest = call.path.removeprefix("/").partition("/")
+    name, _, inner = rest.partition("/")
+    return f"{owner}/{name.removesuffix('.git')}", f"/{inner}"
+
+
+def _address_by_id(call: Call, repository: Repository) -> str:
+    """Where a REST request for a repository is answered whatever its name becomes."""
+    rest = call.target.split("/", 6)[6:]
+    return "/".join([f"{call.base_url}{API}/repositories/{repository.id}", *rest])
 
 
 def _text(call: Call) -> bytes:

@@ -64,6 +64,8 @@ class Exchange:
     bodies: Bodies
     effects: list[str]
     """What a handler has changed, for `after_effect`."""
+    listed: Callable[[list[Any]], list[Any]] = list
+    """The items of a list that are shown."""
     found_repository: Repository | None = None
 
     @property
@@ -205,7 +207,7 @@ def answer(entry: Route, parts: dict[str, str], exchange: Exchange) -> Response:
         return Response(entry.status)
     headers: dict[str, str] = {}
     if isinstance(body, list) and exchange.call.method == "GET":
-        body, headers = _page(body, exchange.call)
+        body, headers = _page(exchange.listed(body), exchange.call)
     return json_response(entry.status, body, headers)
 
 

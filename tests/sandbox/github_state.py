@@ -255,6 +255,9 @@ class World:
     def repository(self, full_name: str) -> Repository | None:
         return self._repositories.get(full_name.lower())
 
+    def repository_of_id(self, number: int) -> Repository | None:
+        return next((entry for entry in self._repositories.values() if entry.id == number), None)
+
     def repositories(self) -> list[Repository]:
         return sorted(self._repositories.values(), key=lambda repository: repository.full_name.lower())
 

@@ -2,11 +2,13 @@
 
 import contextlib
 import http.server
+import io
 import socket
 import socketserver
 import ssl
 import tempfile
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -43,6 +45,10 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | Iterable[bytes] = b""
     """Pieces are sent as they come, chunked."""
+    cut: int | None = None
+    """Only `reply[:cut]`, headers included, is sent, and the connection is cut."""
+    pause: float = 0
+    """If not 0, the reply is sent byte by byte, with so many seconds between them."""
 
 
 class Server:
@@ -122,7 +128,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             body.seek(0)
             host = self.headers.get("Host") or "{}:{}".format(*self.server.server_address[:2])
             call = Call(self.command, self.path, self.headers, body, f"{self.server.scheme}://{host}")
-            self._send(self.server.answer(call))
+            response = self.server.answer(call)
+            if response.cut is None and not response.pause:
+                self._send(response)
+            else:
+                self._send_badly(response)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _handle  # noqa: N815 - names of http.server
 
@@ -144,8 +154,28 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             body.write(piece)
             size -= len(piece)
 
+    def _send_badly(self, response: Response) -> None:
+        line = self.wfile
+        self.wfile = whole = io.BytesIO()
+        try:
+            self._send(response)
+        finally:
+            self.wfile = line
+        reply = whole.getvalue()[: response.cut]
+        if response.pause:
+            for byte in reply:
+                line.write(bytes([byte]))
+                time.sleep(response.pause)
+        else:
+            line.write(reply)
+        if response.cut is not None:
+            raise ConnectionAbortedError("as was asked for")
+
     def _send(self, response: Response) -> None:
-        self.send_response(response.status)
+        self.send_response_only(response.status)
+        for name, value in {"Server": self.version_string(), "Date": self.date_time_string()}.items():
+            if name not in response.headers:
+                self.send_header(name, value)
         for name, value in response.headers.items():
             self.send_header(name, value)
         if isinstance(response.body, bytes):

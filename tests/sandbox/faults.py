@@ -17,9 +17,9 @@ from email.utils import formatdate
 from random import Random
 from typing import Any, Literal
 
+from tests.sandbox.github_rest import Refused, json_response, moved
 from tests.sandbox.http_server import Call, Response
 
-DOCUMENTATION = "https://docs.github.com/rest"
 GIT_SHARE = 0.1
 """Git over HTTP meets this part of the rates."""
 
@@ -303,28 +303,12 @@ class Faults:
             self._waits[token] = max(self._clock() + seconds, self._waits.get(token, 0))
 
 
-def moved(call: Call, address: str) -> Response:
-    """GitHub's redirect of a REST request, as octokit/fixtures has it (rename-repository)."""
-    status = 301 if call.method in ("GET", "HEAD") else 307
-    body = {
-        "message": "Moved Permanently",
-        "url": address,
-        "documentation_url": "https://docs.github.com/v3/#http-redirects",
-    }
-    return _json(status, body, {"Location": address})
-
-
 def _whole(body: bytes | Iterable[bytes]) -> bytes:
     return body if isinstance(body, bytes) else b"".join(body)
 
 
-def _json(status: int, body: Any, headers: dict[str, str]) -> Response:
-    return Response(status, {"Content-Type": "application/json; charset=utf-8"} | headers, json.dumps(body).encode())
-
-
 def _error(status: int, message: str, headers: dict[str, str]) -> Response:
-    body = {"message": message, "documentation_url": DOCUMENTATION, "status": str(status)}
-    return _json(status, body, headers)
+    return json_response(status, Refused(status, message).body, headers)
 
 
 def _server_error(random: Random) -> Response:

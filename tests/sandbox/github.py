@@ -19,12 +19,10 @@ from tests.sandbox import git_http, github_rest, page
 from tests.sandbox.faults import Asked, Faults
 from tests.sandbox.github_bodies import Bodies
 from tests.sandbox.github_models import Checker
-from tests.sandbox.github_rest import Exchange, Refused
+from tests.sandbox.github_rest import API, Exchange, Refused
 from tests.sandbox.github_state import PullRequest, Repository, User, World
 from tests.sandbox.http_server import Call, Response, Server
 from tests.sandbox.tls import Authority
-
-API = "/api/v3"
 
 
 @dataclass(frozen=True)
@@ -130,6 +128,7 @@ class GitHub:
         writers: Sequence[str] = (),
         fork_of: str | None = None,
         default_branch: str = "main",
+        archived: bool = False,
     ) -> Path:
         """Create a repository, whose owner becomes a user if there is none of that name.
 
@@ -139,6 +138,7 @@ class GitHub:
             writers: logins that may push, beside the owner.
             fork_of: the repository whose branches and tags are copied.
             default_branch: what HEAD points at.
+            archived: nobody may write to it.
 
         Returns:
             The path of the bare repository.
@@ -150,7 +150,22 @@ class GitHub:
             repository = self._world.add_repository(
                 owner, name, private=private, writers=set(writers), parent=parent, default_branch=default_branch
             )
+            repository.archived = archived
         return repository.git.path
+
+    def archive_repository(self, full_name: str) -> None:
+        """From now on nobody may write to it."""
+        self._repository(full_name).archived = True
+
+    def rename_repository(self, full_name: str, new_full_name: str) -> None:
+        """Give a repository another name, or another owner; requests at the old one are redirected.
+
+        The bare repository stays where it is.
+        """
+        login, _, name = new_full_name.partition("/")
+        with self._lock:
+            owner = self._world.add_user(login, None, organization=False)
+            self._world.rename_repository(self._repository(full_name), owner, name)
 
     @property
     def violations(self) -> list[str]:
@@ -206,14 +221,14 @@ class GitHub:
         if _is_rest(call):
             path = self._named(call.path.removeprefix(API))
             match = re.fullmatch(r"/repos/([^/]+/[^/]+)(/.*)?", path)
-            repository = self._world.repository(match[1]) if match else None
+            repository = self._world.find(match[1]) if match else None
             by_id = None
             if match and repository and path == call.path.removeprefix(API):
-                by_id = _address_by_id(call, repository)
+                by_id = github_rest.address_by_id(call, repository)
             name = repository.full_name if repository else match[1] if match else ""
             return Asked(call, "rest", name, by_id, login, token)
         full_name, inner = _git_path(call)
-        repository = self._world.repository(full_name)
+        repository = self._world.find(full_name)
         if not git_http.service(call, inner):
             return None
         return Asked(call, "git", repository.full_name if repository else full_name, None, login, token)
@@ -256,7 +271,7 @@ class GitHub:
         except Exception as error:
             self._checker.add(f"{what}: {error!r}")
             raise
-        if route.reply:
+        if route.reply and response.status < 300:
             self._checker.check(f"reply to {what}", route.reply, typing.cast("bytes", response.body))
         return response
 
@@ -274,7 +289,7 @@ class GitHub:
         effects: list[str],
         refused: bool,
     ) -> Response:
-        repository = self._world.repository(full_name)
+        repository = self._world.find(full_name)
         push = git_http.service(call, path_info) == "git-receive-pack"
         readable = repository is not None and repository.can_read(user)
         if refused:
@@ -283,9 +298,16 @@ class GitHub:
             return _challenge("Repository not found." if not push else "Authentication required.")
         if repository is None or not readable:
             return _plain(404, "Repository not found.")
+        if repository.full_name.lower() != full_name.lower():
+            suffix = ".git" if call.path.removesuffix(path_info).endswith(".git") else ""
+            query = call.target.partition("?")[2]
+            address = f"{call.base_url}/{repository.full_name}{suffix}{path_info}"
+            return Response(301, {"Location": f"{address}?{query}" if query else address})
         if push and not repository.can_write(user):
             login = user.login if user else ""
             return _plain(403, f"Permission to {repository.full_name}.git denied to {login}.")
+        if push and repository.archived:
+            return _plain(403, "This repository was archived so it is read-only.")
         pushed = functools.partial(self._pushed, repository, user, effects)
         return git_http.answer(call, repository.git.path, path_info, user.login if user else None, pushed)
 
@@ -304,12 +326,6 @@ def _git_path(call: Call) -> tuple[str, str]:
     owner, _, rest = call.path.removeprefix("/").partition("/")
     name, _, inner = rest.partition("/")
     return f"{owner}/{name.removesuffix('.git')}", f"/{inner}"
-
-
-def _address_by_id(call: Call, repository: Repository) -> str:
-    """Where a REST request for a repository is answered whatever its name becomes."""
-    rest = call.target.split("/", 6)[6:]
-    return "/".join([f"{call.base_url}{API}/repositories/{repository.id}", *rest])
 
 
 def _text(call: Call) -> bytes:

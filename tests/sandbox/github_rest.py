@@ -29,6 +29,7 @@ from tests.sandbox.github_state import (
 )
 from tests.sandbox.http_server import Call, Response
 
+API = "/api/v3"
 LONGEST = {"title": 256, "body": 65536, "name": 50}
 DOCUMENTATION = "https://docs.github.com/rest"
 NO_PERMISSION = "Resource not accessible by personal access token"
@@ -131,6 +132,10 @@ class Route:
     """The model of the request's body; alternatives with `|`."""
     handler: Handler
 
+    @property
+    def changes_repository(self) -> bool:
+        return self.method != "GET" and self.handler is not create_fork
+
 
 ROUTES: list[Route] = []
 
@@ -193,15 +198,20 @@ def answer(entry: Route, parts: dict[str, str], exchange: Exchange) -> Response:
         Refused: with the error that is the answer.
     """
     if "owner" in parts:
-        repository = exchange.world.repository(f"{parts.pop('owner')}/{parts.pop('repo')}")
+        full_name = f"{parts.pop('owner')}/{parts.pop('repo')}"
+        repository = exchange.world.find(full_name)
         if repository is None or not repository.can_read(exchange.user):
             raise Refused(404, "Not Found")
+        if repository.full_name.lower() != full_name.lower():
+            return moved(exchange.call, address_by_id(exchange.call, repository))
         exchange.found_repository = repository
         exchange.world.settle(repository, None)
     if entry.needs != "nothing" and exchange.user is None:
         raise Refused(401, "Requires authentication")
     if entry.needs == "write":
         exchange.must_write()
+    if exchange.found_repository and exchange.found_repository.archived and entry.changes_repository:
+        raise Refused(403, "Repository was archived so is read-only.")
     body = entry.handler(exchange, **parts)
     if not entry.reply:
         return Response(entry.status)
@@ -209,6 +219,22 @@ def answer(entry: Route, parts: dict[str, str], exchange: Exchange) -> Response:
     if isinstance(body, list) and exchange.call.method == "GET":
         body, headers = _page(exchange.listed(body), exchange.call)
     return json_response(entry.status, body, headers)
+
+
+def address_by_id(call: Call, repository: Repository) -> str:
+    """Where a request for a repository is answered, whatever the repository is renamed to."""
+    rest = call.target.split("/", 6)[6:]
+    return "/".join([f"{call.base_url}{API}/repositories/{repository.id}", *rest])
+
+
+def moved(call: Call, address: str) -> Response:
+    """GitHub's redirect, as octokit/fixtures has it (rename-repository)."""
+    body = {
+        "message": "Moved Permanently",
+        "url": address,
+        "documentation_url": "https://docs.github.com/v3/#http-redirects",
+    }
+    return json_response(301 if call.method in ("GET", "HEAD") else 307, body, {"Location": address})
 
 
 def json_response(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:

@@ -163,6 +163,7 @@ class Repository:
     private: bool
     writers: set[str]
     parent: "Repository | None"
+    archived: bool = False
     created_at: str = field(default_factory=now)
     issues: dict[int, Issue] = field(default_factory=dict)
     labels: list[Label] = field(default_factory=list)
@@ -209,6 +210,7 @@ class World:
         self._users: dict[str, User] = {}
         self._tokens: dict[str, User] = {}
         self._repositories: dict[str, Repository] = {}
+        self._renamed: dict[str, Repository] = {}
 
     def new_id(self) -> int:
         return next(self._ids)
@@ -241,8 +243,7 @@ class World:
         parent: Repository | None,
         default_branch: str,
     ) -> Repository:
-        if f"{owner.login}/{name}".lower() in self._repositories:
-            raise ValueError(f"there is a repository {owner.login}/{name}")
+        self._refuse_taken(f"{owner.login}/{name}")
         git = BareRepository.create(self._root / owner.login / f"{name}.git", default_branch)
         if parent:
             git.share_objects(parent.git)
@@ -252,8 +253,24 @@ class World:
         self._repositories[repository.full_name.lower()] = repository
         return repository
 
+    def rename_repository(self, repository: Repository, owner: User, name: str) -> None:
+        """Move a repository to another name, or to another owner; it is found by the old one, too."""
+        self._refuse_taken(f"{owner.login}/{name}")
+        before = repository.full_name.lower()
+        self._renamed[before] = self._repositories.pop(before)
+        repository.owner, repository.name = owner, name
+        self._repositories[repository.full_name.lower()] = repository
+
+    def _refuse_taken(self, full_name: str) -> None:
+        if self.find(full_name):
+            raise ValueError(f"there is or was a repository {full_name}")
+
     def repository(self, full_name: str) -> Repository | None:
         return self._repositories.get(full_name.lower())
+
+    def find(self, full_name: str) -> Repository | None:
+        """The repository of a name that it has or had."""
+        return self.repository(full_name) or self._renamed.get(full_name.lower())
 
     def repository_of_id(self, number: int) -> Repository | None:
         return next((entry for entry in self._repositories.values() if entry.id == number), None)

@@ -719,6 +719,87 @@ def test_a_fork_is_created_once(scene: Scene) -> None:
     assert [found.full_name for found in repository.get_forks()] == ["bot/app", "carol/app"]
 
 
+# Repositories that are renamed or archived
+
+
+def test_a_renamed_repository_is_found_by_its_old_name(scene: Scene) -> None:
+    number = scene.repository().id
+    scene.server.rename_repository("org/app", "org/new")
+    url = scene.server.url
+    for method, path, status in (
+        ("GET", "", 301),
+        ("GET", "/pulls?state=all", 301),
+        ("POST", "/issues", 307),
+        ("PATCH", "/pulls/1", 307),
+    ):
+        reply = requests.request(
+            method,
+            f"{url}/api/v3/repos/ORG/app{path}",
+            headers={"Authorization": "token alice"},
+            json={"title": "Another"},
+            allow_redirects=False,
+            timeout=10,
+        )
+        address = f"{url}/api/v3/repositories/{number}{path}"
+        assert (reply.status_code, reply.headers["Location"]) == (status, address)
+        assert reply.json() == {
+            "message": "Moved Permanently",
+            "url": address,
+            "documentation_url": "https://docs.github.com/v3/#http-redirects",
+        }
+    repository = scene.repository()
+    assert repository.full_name == "org/new"
+    assert scene.repository("alice", "org/new").create_pull("main", "update", title="Update").number == 1
+    assert [pull.number for pull in scene.repository().get_pulls()] == [1]
+    assert [pull.title for pull in scene.server.pull_requests("org/new")] == ["Update"]
+
+
+def test_git_is_redirected_to_the_new_name(scene: Scene) -> None:
+    scene.server.rename_repository("org/app", "alice/new")
+    for suffix in ("", ".git"):
+        address = "/info/refs?service=git-upload-pack"
+        reply = requests.get(f"{scene.server.url}/org/app{suffix}{address}", allow_redirects=False, timeout=10)
+        assert (reply.status_code, reply.headers["Location"]) == (
+            301,
+            f"{scene.server.url}/alice/new{suffix}{address}",
+        )
+    url = scene.server.url.replace("://", "://alice:alice@")
+    scene.tree.git("push", "--quiet", f"{url}/org/app", "main:refs/heads/pushed")
+    assert scene.tree.git("ls-remote", f"{url}/org/app.git", "pushed").split()[0] == scene.two
+
+
+def test_a_private_repository_that_was_renamed_is_not_there_for_others(scene: Scene) -> None:
+    scene.server.add_repository("org/secret", private=True, writers=["alice"])
+    scene.server.rename_repository("org/secret", "org/hidden")
+    assert scene.repository("alice", "org/secret").full_name == "org/hidden"
+    assert refusal(lambda: scene.repository("carol", "org/secret")) == (404, {"message": "Not Found"})
+    with pytest.raises(ValueError, match="there is or was a repository org/secret"):
+        scene.server.add_repository("org/secret")
+
+
+def test_an_archived_repository_is_read_alone(scene: Scene) -> None:
+    pull = scene.pull()
+    scene.server.archive_repository("org/app")
+    repository = scene.repository()
+    assert repository.archived
+    refused = (403, {"message": "Repository was archived so is read-only."})
+    for act in (
+        lambda: pull.edit(title="Another"),
+        lambda: pull.create_issue_comment("words"),
+        lambda: pull.add_to_labels("x"),
+        lambda: repository.create_git_ref("refs/heads/x", scene.two),
+    ):
+        assert refusal(act) == refused
+    assert [found.number for found in repository.get_pulls()] == [1]
+    assert scene.repository("carol").create_fork().full_name == "carol/app"
+    url = scene.server.url.replace("://", "://alice:alice@") + "/org/app"
+    pushed = scene.tree.run("push", "--quiet", url, "main:refs/heads/pushed")
+    assert (pushed.returncode, "The requested URL returned error: 403" in pushed.stderr) == (128, True)
+    scene.tree.git("fetch", "--quiet", url, "update")
+    scene.server.add_repository("org/old", archived=True)
+    assert scene.repository("alice", "org/old").archived
+
+
 # What tests rely on
 
 

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import re
 import threading
+import time
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from tests.sandbox import git_http, github_rest, page
+from tests.sandbox import git_http, github_apps, github_graphql, github_rest, page
 from tests.sandbox.faults import Asked, Faults
 from tests.sandbox.github_bodies import Bodies
 from tests.sandbox.github_models import Checker
@@ -68,6 +69,8 @@ class PullRequestFacts:
     merged: bool
     maintainer_can_modify: bool
     closed_by: str | None
+    auto_merge: str | None = None
+    """How it is to be merged once nothing is in the way."""
 
 
 class GitHub:
@@ -91,7 +94,9 @@ class GitHub:
         self.faults: Faults | None = None
         """What goes wrong beside that."""
         self._address = host, port
-        self._world = World(root)
+        self.clock: Callable[[], float] = time.time
+        """The seconds since the epoch, by which tokens of apps expire."""
+        self._world = World(root, lambda: self.clock())  # noqa: PLW0108 - a test may replace it
         self._authority = Authority(root / ".tls")
         self.ca_file = self._authority.file
         self._checker = Checker()
@@ -129,6 +134,7 @@ class GitHub:
         fork_of: str | None = None,
         default_branch: str = "main",
         archived: bool = False,
+        allow_auto_merge: bool = False,
     ) -> Path:
         """Create a repository, whose owner becomes a user if there is none of that name.
 
@@ -139,6 +145,7 @@ class GitHub:
             fork_of: the repository whose branches and tags are copied.
             default_branch: what HEAD points at.
             archived: nobody may write to it.
+            allow_auto_merge: pull requests may be told to merge themselves.
 
         Returns:
             The path of the bare repository.
@@ -150,8 +157,26 @@ class GitHub:
             repository = self._world.add_repository(
                 owner, name, private=private, writers=set(writers), parent=parent, default_branch=default_branch
             )
-            repository.archived = archived
+            repository.archived, repository.allow_auto_merge = archived, allow_auto_merge
         return repository.git.path
+
+    def add_app(self, slug: str, *, app_id: int, owners: Sequence[str] | None) -> str:
+        """Make a GitHub App known and install it.
+
+        Args:
+            slug: its name in addresses; it acts as `SLUG[bot]`.
+            app_id: who signs its tokens.
+            owners: it is installed for all repositories of these; None for those of everybody.
+
+        Returns:
+            Its private key, as PEM.
+        """
+        self._world.add_app(slug, app_id, None if owners is None else frozenset(map(str.lower, owners)))
+        return github_apps.private_key()
+
+    def expire_tokens(self) -> None:
+        """End all tokens of installations at once."""
+        self._world.expire_tokens()
 
     def archive_repository(self, full_name: str) -> None:
         """From now on nobody may write to it."""
@@ -192,7 +217,7 @@ class GitHub:
         if self.before_answer:
             self.before_answer(f"{call.method} {call.path}")
         authorization = call.headers.get("Authorization", "")
-        token = github_rest.token_of(authorization) if authorization else None
+        token = _token(call)
         user = self._world.user_of_token(token) if token else None
         effects: list[str] = []
         answer = functools.partial(self._answer, call, user, effects, refused=bool(authorization) and user is None)
@@ -251,10 +276,13 @@ class GitHub:
 
     def _answer_rest(self, call: Call, user: User | None, effects: list[str], *, refused: bool) -> Response:
         what = f"{call.method} {call.path}"
+        if call.path == github_graphql.PATH:
+            return self._answer_graphql(call, user, effects, refused=refused)
         found = github_rest.find_route(call.method, self._named(call.path.removeprefix(API)))
         if not found:
             self._checker.add(f"no such route in the sandbox: {what}")
-        if refused:
+        # What an app shows is none of the tokens that are known.
+        if refused and not (found and found[0].needs == "app"):
             return self._refusal(what, Refused(401, "Bad credentials"))
         if not found:
             return self._refusal(what, Refused(404, "Not Found"))
@@ -265,6 +293,8 @@ class GitHub:
         if self.faults:
             exchange.listed = self.faults.listed
         try:
+            if route.needs == "app":
+                exchange.asking_app = github_apps.app_of_token(self._world, _token(call))
             response = github_rest.answer(route, parts, exchange)
         except Refused as refusal:
             return self._refusal(what, refusal)
@@ -274,6 +304,18 @@ class GitHub:
         if route.reply and response.status < 300:
             self._checker.check(f"reply to {what}", route.reply, typing.cast("bytes", response.body))
         return response
+
+    def _answer_graphql(self, call: Call, user: User | None, effects: list[str], *, refused: bool) -> Response:
+        if refused:
+            return self._refusal(f"{call.method} {call.path}", Refused(401, "Bad credentials"))
+        exchange = Exchange(call, self._world, user, Bodies(self._world, call.base_url, user), effects)
+        try:
+            return github_graphql.answer(exchange)
+        except Refused as refusal:
+            return self._refusal(f"{call.method} {call.path}", refusal)
+        except github_graphql.UnknownOperation as unknown:
+            self._checker.add(f"no such GraphQL operation in the sandbox: {unknown}")
+            return github_rest.json_response(200, {"errors": [{"message": "The sandbox has no such operation."}]})
 
     def _refusal(self, what: str, refusal: Refused) -> Response:
         response = github_rest.json_response(refusal.status, refusal.body)
@@ -315,6 +357,10 @@ class GitHub:
         with self._lock:
             self._world.settle(repository, user)
         effects += [f"push {ref}" for ref in refs]
+
+
+def _token(call: Call) -> str | None:
+    return github_rest.token_of(call.headers.get("Authorization", ""))
 
 
 def _is_rest(call: Call) -> bool:
@@ -365,4 +411,5 @@ def _facts(pull: PullRequest, sha: str) -> PullRequestFacts:
         merged=pull.merged_at is not None,
         maintainer_can_modify=pull.maintainer_can_modify,
         closed_by=pull.closed_by.login if pull.closed_by else None,
+        auto_merge=pull.auto_merge.method if pull.auto_merge else None,
     )

@@ -7,7 +7,10 @@ from typing import Any
 
 from tests.sandbox.bare_repository import Commit, FileChange
 from tests.sandbox.github_state import (
+    App,
+    AutoMerge,
     Comment,
+    Installation,
     Issue,
     Label,
     Milestone,
@@ -91,15 +94,17 @@ class Bodies:
         return self._refs_read[repository]
 
     def user(self, user: User) -> Body:
-        url = f"{self._api}/users/{user.login}"
+        url = f"{self._api}/users/{urllib.parse.quote(user.login)}"
+        kind = "Organization" if user.organization else "Bot" if user.login.endswith("[bot]") else "User"
+        page = f"apps/{user.login.removesuffix('[bot]')}" if kind == "Bot" else user.login
         return {
             "login": user.login,
             "id": user.id,
-            "node_id": node_id("O" if user.organization else "U", user.id),
+            "node_id": node_id({"Organization": "O", "User": "U", "Bot": "BOT"}[kind], user.id),
             "avatar_url": f"{self._web}/avatars/u/{user.id}?v=4",
             "gravatar_id": "",
             "url": url,
-            "html_url": f"{self._web}/{user.login}",
+            "html_url": f"{self._web}/{page}",
             "followers_url": f"{url}/followers",
             "following_url": f"{url}/following{{/other_user}}",
             "gists_url": f"{url}/gists{{/gist_id}}",
@@ -109,7 +114,7 @@ class Bodies:
             "repos_url": f"{url}/repos",
             "events_url": f"{url}/events{{/privacy}}",
             "received_events_url": f"{url}/received_events",
-            "type": "Organization" if user.organization else "User",
+            "type": kind,
             "user_view_type": "public",
             "site_admin": False,
         }
@@ -123,6 +128,49 @@ class Bodies:
         counts = dict.fromkeys(("public_gists", "followers", "following"), 0)
         dates = {"created_at": user.created_at, "updated_at": user.created_at}
         return self.user(user) | nothing | counts | dates | {"public_repos": owned}
+
+    def permissions(self) -> Body:
+        """What the owner of a repository has granted to an app."""
+        return {"contents": "write", "issues": "write", "metadata": "read", "pull_requests": "write"}
+
+    def app(self, app: App) -> Body:
+        return {
+            "id": app.id,
+            "slug": app.slug,
+            "node_id": node_id("A", app.id),
+            "owner": self.user(app.bot),
+            "name": app.slug,
+            "description": None,
+            "external_url": self._web,
+            "html_url": f"{self._web}/apps/{app.slug}",
+            "created_at": app.bot.created_at,
+            "updated_at": app.bot.created_at,
+            "permissions": self.permissions(),
+            "events": [],
+            "installations_count": len(app.installations),
+        }
+
+    def installation(self, installation: Installation) -> Body:
+        account = self.user(installation.account)
+        return {
+            "id": installation.id,
+            "account": account,
+            "repository_selection": "all",
+            "access_tokens_url": f"{self._api}/app/installations/{installation.id}/access_tokens",
+            "repositories_url": f"{self._api}/installation/repositories",
+            "html_url": f"{self._web}/settings/installations/{installation.id}",
+            "app_id": installation.app.id,
+            "app_slug": installation.app.slug,
+            "target_id": account["id"],
+            "target_type": account["type"],
+            "permissions": self.permissions(),
+            "events": [],
+            "created_at": installation.created_at,
+            "updated_at": installation.created_at,
+            "single_file_name": None,
+            "suspended_by": None,
+            "suspended_at": None,
+        }
 
     def repository(self, repository: Repository) -> Body:
         """Everything a full repository has; the shorter models take their part of it."""
@@ -165,7 +213,8 @@ class Bodies:
             **dict.fromkeys(("has_discussions", "has_downloads", "has_pages", "has_projects", "has_wiki"), False),
             **dict.fromkeys(("has_issues", "has_pull_requests", "allow_forking", "allow_merge_commit"), True),
             **dict.fromkeys(("allow_squash_merge", "allow_rebase_merge", "delete_branch_on_merge"), False),
-            **dict.fromkeys(("allow_auto_merge", "allow_update_branch", "web_commit_signoff_required"), False),
+            "allow_auto_merge": repository.allow_auto_merge,
+            **dict.fromkeys(("allow_update_branch", "web_commit_signoff_required"), False),
             "default_branch": repository.git.default_branch(),
             **dict.fromkeys(("created_at", "updated_at", "pushed_at"), repository.created_at),
         }
@@ -327,8 +376,16 @@ class Bodies:
             "requested_teams": [self.team(slug, pull.repository) for slug in pull.teams],
             "head": self._end(pull.head_repository, pull.head_branch, head),
             "base": self._end(pull.repository, pull.base_branch, base),
-            "auto_merge": None,
+            "auto_merge": self._auto_merge(pull.auto_merge) if pull.auto_merge else None,
             "draft": pull.draft,
+        }
+
+    def _auto_merge(self, auto_merge: AutoMerge) -> Body:
+        return {
+            "enabled_by": self.user(auto_merge.enabled_by),
+            "merge_method": auto_merge.method,
+            "commit_title": auto_merge.title,
+            "commit_message": auto_merge.message,
         }
 
     def full_pull(self, pull: PullRequest) -> Body:

@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 from tests.sandbox.bare_repository import SHA
 from tests.sandbox.github_bodies import Bodies, Body
 from tests.sandbox.github_state import (
+    App,
     Comment,
     Issue,
     Label,
@@ -33,6 +34,7 @@ API = "/api/v3"
 LONGEST = {"title": 256, "body": 65536, "name": 50}
 DOCUMENTATION = "https://docs.github.com/rest"
 NO_PERMISSION = "Resource not accessible by personal access token"
+NO_PERMISSION_OF_APP = "Resource not accessible by integration"
 
 
 class Refused(Exception):
@@ -68,6 +70,7 @@ class Exchange:
     listed: Callable[[list[Any]], list[Any]] = list
     """The items of a list that are shown."""
     found_repository: Repository | None = None
+    asking_app: App | None = None
 
     @property
     def repository(self) -> Repository:
@@ -78,6 +81,11 @@ class Exchange:
     def asker(self) -> User:
         assert self.user, "this route is open to all"
         return self.user
+
+    @property
+    def app(self) -> App:
+        assert self.asking_app, "this route is not for apps"
+        return self.asking_app
 
     @functools.cached_property
     def data(self) -> Any:
@@ -113,18 +121,19 @@ class Exchange:
 
     def must_write(self, *, unless: User | None = None) -> None:
         if not self.repository.can_write(self.user) and self.user is not unless:
-            raise Refused(403, NO_PERMISSION)
+            raise Refused(403, NO_PERMISSION_OF_APP if self.user and self.user.account else NO_PERMISSION)
 
 
 Answer = Any
 Handler = Callable[..., Answer]
+Needs = Literal["nothing", "user", "write", "app"]
 
 
 @dataclass(frozen=True)
 class Route:
     method: str
     pattern: re.Pattern[str]
-    needs: Literal["nothing", "user", "write"]
+    needs: Needs
     status: int
     reply: str
     """The model of githubkit-schemas that the answer is; `list[X]`; empty for no body."""
@@ -145,7 +154,7 @@ def route(
     template: str,
     reply: str = "",
     *,
-    needs: Literal["nothing", "user", "write"] = "nothing",
+    needs: Needs = "nothing",
     status: int = 0,
     takes: str = "",
 ) -> Callable[[Handler], Handler]:
@@ -200,13 +209,16 @@ def answer(entry: Route, parts: dict[str, str], exchange: Exchange) -> Response:
     if "owner" in parts:
         full_name = f"{parts.pop('owner')}/{parts.pop('repo')}"
         repository = exchange.world.find(full_name)
+        if repository and exchange.asking_app:
+            installation = exchange.world.installation(exchange.asking_app, repository.owner)
+            exchange.user = installation.bot if installation else None
         if repository is None or not repository.can_read(exchange.user):
             raise Refused(404, "Not Found")
         if repository.full_name.lower() != full_name.lower():
             return moved(exchange.call, address_by_id(exchange.call, repository))
         exchange.found_repository = repository
         exchange.world.settle(repository, None)
-    if entry.needs != "nothing" and exchange.user is None:
+    if entry.needs in ("user", "write") and exchange.user is None:
         raise Refused(401, "Requires authentication")
     if entry.needs == "write":
         exchange.must_write()
@@ -265,6 +277,8 @@ def _page(items: list[Any], call: Call) -> tuple[list[Any], dict[str, str]]:
 
 @route("GET", "/user", "PublicUser", needs="user")
 def get_authenticated_user(x: Exchange) -> Answer:
+    if x.asker.account:
+        raise Refused(403, NO_PERMISSION_OF_APP)
     return x.bodies.full_user(x.asker)
 
 

@@ -3,13 +3,17 @@
 `Network.settle` carries a pull request along with its branches, as GitHub does after each push.
 """
 
+import dataclasses
 import datetime as dt
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+import jwt
 
 from tests.sandbox.bare_repository import BareRepository
 
@@ -23,11 +27,38 @@ class User:
     id: int
     login: str
     organization: bool
+    account: "User | None" = None
+    """Of the bot of an app: whose repositories it may write to."""
     created_at: str = field(default_factory=now)
 
     @property
     def email(self) -> str:
         return f"{self.id}+{self.login}@users.noreply.github.com"
+
+
+@dataclass(eq=False)
+class App:
+    id: int
+    slug: str
+    owners: frozenset[str] | None
+    """Whose repositories it is installed for, in lower case; None for all."""
+    bot: User
+    """With what is the app's own, beside its installations."""
+    installations: list["Installation"] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Installation:
+    id: int
+    app: App
+    bot: User
+    """Who is to be seen as the author of what is done with its tokens; all bots of an app have one name and id."""
+    created_at: str = field(default_factory=now)
+
+    @property
+    def account(self) -> User:
+        assert self.bot.account
+        return self.bot.account
 
 
 @dataclass(eq=False)
@@ -99,6 +130,14 @@ class Issue:
         self.updated_at = now()
 
 
+@dataclass(frozen=True)
+class AutoMerge:
+    enabled_by: User
+    method: str
+    title: str | None
+    message: str | None
+
+
 @dataclass(eq=False, kw_only=True)
 class PullRequest(Issue):
     head_repository: "Repository"
@@ -112,6 +151,7 @@ class PullRequest(Issue):
     merged_at: str | None = None
     merged_by: User | None = None
     merge_commit: str | None = None
+    auto_merge: AutoMerge | None = None
 
     @property
     def head_ref(self) -> str:
@@ -141,6 +181,7 @@ class PullRequest(Issue):
         if self.state == "open":
             refs = self.repository.git.refs()
             self.base_when_closed = refs.get(self.base_ref, self.base_when_closed)
+            self.auto_merge = None
         super().close(user)
 
     def reopen(self) -> None:
@@ -164,6 +205,7 @@ class Repository:
     writers: set[str]
     parent: "Repository | None"
     archived: bool = False
+    allow_auto_merge: bool = False
     created_at: str = field(default_factory=now)
     issues: dict[int, Issue] = field(default_factory=dict)
     labels: list[Label] = field(default_factory=list)
@@ -188,7 +230,9 @@ class Repository:
         return self.owner.login.lower() == login.lower()
 
     def can_write(self, user: User | None) -> bool:
-        return user is not None and (user is self.owner or user.login.lower() in self.writers)
+        if user is None:
+            return False
+        return self.owner in (user, user.account) or user.login.lower() in self.writers
 
     def can_read(self, user: User | None) -> bool:
         return not self.private or self.can_write(user)
@@ -202,13 +246,17 @@ class World:
 
     Args:
         root: where the bare repositories are made, as `OWNER/NAME.git`.
+        clock: the seconds since the epoch, by which tokens of apps expire.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, clock: Callable[[], float]) -> None:
         self._root = root
+        self.clock = clock
         self._ids = itertools.count(1001)
         self._users: dict[str, User] = {}
         self._tokens: dict[str, User] = {}
+        self._apps: dict[str, App] = {}
+        self._installation_tokens: dict[str, tuple[User, int]] = {}
         self._repositories: dict[str, Repository] = {}
         self._renamed: dict[str, Repository] = {}
 
@@ -226,7 +274,39 @@ class World:
         return self._users.get(login.lower())
 
     def user_of_token(self, token: str) -> User | None:
+        if token in self._installation_tokens:
+            bot, expires_at = self._installation_tokens[token]
+            return bot if self.clock() < expires_at else None
         return self._tokens.get(token)
+
+    def add_app(self, slug: str, number: int, owners: frozenset[str] | None) -> None:
+        bot = self.add_user(f"{slug}[bot]", None, organization=False)
+        self._apps[str(number)] = App(number, slug, owners, bot)
+
+    def app(self, number: str) -> App | None:
+        return self._apps.get(number)
+
+    def installation(self, app: App, account: User) -> Installation | None:
+        """The installation of an app for the repositories of a user or an organization, if it is to have one."""
+        if app.owners is not None and account.login.lower() not in app.owners:
+            return None
+        for installation in app.installations:
+            if installation.account is account:
+                return installation
+        installation = Installation(self.new_id(), app, dataclasses.replace(app.bot, account=account))
+        app.installations.append(installation)
+        return installation
+
+    def add_installation_token(self, installation: Installation) -> tuple[str, str]:
+        """A token that is good for an hour, in the form they have since April 2026, and the end of that hour."""
+        claims = {"iid": installation.id, "jti": secrets.token_hex(8)}
+        token = f"ghs_{installation.app.id}_{jwt.encode(claims, secrets.token_bytes(32), 'HS256')}"
+        expires_at = int(self.clock()) + 3600
+        self._installation_tokens[token] = installation.bot, expires_at
+        return token, dt.datetime.fromtimestamp(expires_at, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def expire_tokens(self) -> None:
+        self._installation_tokens.clear()
 
     def user_of_email(self, email: str) -> User | None:
         """Who a commit's address belongs to: `ID+LOGIN@users.noreply.github.com`."""

@@ -1,14 +1,19 @@
 """GitHub's semantics, asked for by PyGithub as it is."""
 
+import functools
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import github as pygithub
+import jwt
 import pytest
 import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
@@ -800,6 +805,257 @@ def test_an_archived_repository_is_read_alone(scene: Scene) -> None:
     assert scene.repository("alice", "org/old").archived
 
 
+# Apps
+
+
+APP = 4711
+
+
+def signed(key: str, **claims: Any) -> str:
+    now = int(time.time())
+    return jwt.encode({"iss": str(APP), "iat": now - 60, "exp": now + 540} | claims, key, "RS256")
+
+
+def as_app(scene: Scene, token: str, path: str = "/app", method: str = "GET") -> tuple[int, dict[str, Any]]:
+    reply = requests.request(
+        method, f"{scene.server.url}/api/v3{path}", headers={"Authorization": f"Bearer {token}"}, timeout=10
+    )
+    return reply.status_code, reply.json()
+
+
+def installation_token(scene: Scene, key: str, repository: str = "org/app") -> str:
+    _, installation = as_app(scene, signed(key), f"/repos/{repository}/installation")
+    status, body = as_app(scene, signed(key), f"/app/installations/{installation['id']}/access_tokens", "POST")
+    assert (status, body["permissions"]) == (
+        201,
+        {"contents": "write", "issues": "write", "metadata": "read", "pull_requests": "write"},
+    )
+    token: str = body["token"]
+    assert token.startswith("ghs_")
+    return token
+
+
+def integration(scene: Scene, key: str) -> pygithub.GithubIntegration:
+    return pygithub.GithubIntegration(
+        auth=pygithub.Auth.AppAuth(APP, key),
+        base_url=f"{scene.server.url}/api/v3",
+        retry=None,
+        seconds_between_requests=None,
+        seconds_between_writes=None,
+    )
+
+
+def test_pygithub_acts_for_an_app(scene: Scene) -> None:
+    scene.server.add_repository("org/secret", private=True)
+    key = scene.server.add_app("updater", app_id=APP, owners=["Org"])
+    app = integration(scene, key)
+    assert (app.get_app().slug, app.get_app().id) == ("updater", APP)
+    installation = app.get_repo_installation("org", "app")
+    assert app.get_repo_installation("org", "secret").id == installation.id
+    assert app.get_app_installation(installation.id).account.login == "org"
+    client = pygithub.Github(
+        auth=pygithub.Auth.AppInstallationAuth(pygithub.Auth.AppAuth(APP, key), installation.id),
+        base_url=f"{scene.server.url}/api/v3",
+        retry=None,
+        seconds_between_writes=None,
+    )
+    pull = client.get_repo("org/app").create_pull("main", "update", title="Update")
+    pull.create_issue_comment("words")
+    assert (pull.user.login, pull.user.type) == ("updater[bot]", "Bot")
+    assert client.get_user("updater[bot]").id == pull.user.id
+    assert scene.facts().user == "updater[bot]"
+    assert client.get_repo("org/secret").private
+    assert refusal(lambda: client.get_user().login) == (403, {"message": "Resource not accessible by integration"})
+
+
+def test_a_token_of_an_app_writes_for_the_owner_it_is_installed_for(scene: Scene) -> None:
+    scene.server.add_repository("bot/secret", private=True)
+    key = scene.server.add_app("updater", app_id=APP, owners=None)
+    pull = scene.pull("alice")
+    of_org, of_bot = (installation_token(scene, key, name) for name in ("org/app", "bot/app"))
+    refused = (403, {"message": "Resource not accessible by integration"})
+    scene.client(of_org).get_repo("org/app").get_pull(pull.number).edit(title="By the app")
+    assert refusal(lambda: scene.client(of_bot).get_repo("org/app").get_pull(1).edit(title="Mine")) == refused
+    assert refusal(lambda: scene.repository(of_org, "bot/app").create_label("x", "ffffff")) == refused
+    assert refusal(lambda: scene.repository(of_org, "bot/secret")) == (404, {"message": "Not Found"})
+    assert scene.repository(of_bot, "bot/secret").private
+    assert scene.facts().title == "By the app"
+
+
+def test_a_token_of_an_app_is_good_for_git(scene: Scene) -> None:
+    key = scene.server.add_app("updater", app_id=APP, owners=["org"])
+    url = scene.server.url.replace("://", f"://x-access-token:{installation_token(scene, key)}@")
+    scene.tree.git("push", "--quiet", f"{url}/org/app", "main:refs/heads/pushed")
+    assert scene.server.requests[-1].login == "updater[bot]"
+    assert scene.tree.run("push", "--quiet", f"{url}/bot/app", "main:refs/heads/pushed").returncode == 128
+    scene.server.expire_tokens()
+    assert scene.tree.run("push", "--quiet", f"{url}/org/app", "main:refs/heads/again").returncode == 128
+
+
+def test_a_token_of_an_app_ends_after_an_hour_or_when_it_is_told_to(scene: Scene) -> None:
+    key = scene.server.add_app("updater", app_id=APP, owners=["org"])
+    begin = time.time()
+    first, second = (installation_token(scene, key) for _ in range(2))
+    ended = (401, {"message": "Bad credentials"})
+    scene.server.clock = lambda: begin + 3590
+    assert scene.repository(first).full_name == "org/app"
+    scene.server.clock = lambda: begin + 3610
+    assert refusal(lambda: scene.repository(first)) == ended
+    scene.server.clock = time.time
+    assert scene.repository(second).full_name == "org/app"
+    scene.server.expire_tokens()
+    assert refusal(lambda: scene.repository(second)) == ended
+
+
+def test_an_app_is_installed_where_its_owners_are(scene: Scene) -> None:
+    scene.server.add_repository("bot/secret", private=True)
+    key = scene.server.add_app("updater", app_id=APP, owners=["org"])
+    app = integration(scene, key)
+    absent = (404, {"message": "Not Found"})
+    for owner, name in (("bot", "app"), ("bot", "secret"), ("org", "absent")):
+        assert refusal(functools.partial(app.get_repo_installation, owner, name)) == absent
+    assert refusal(lambda: app.get_app_installation(1)) == absent
+    number = app.get_repo_installation("org", "app").id
+    assert refusal(lambda: app.get_access_token(number, {"administration": "write"})) == (
+        422,
+        {"message": "The permissions requested are not granted to this installation."},
+    )
+    assert app.get_access_token(number, {"contents": "read"}).permissions == {"contents": "read"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "status", "message"),
+    [
+        pytest.param(
+            {"exp": 700}, 401, "'Expiration time' claim ('exp') is too far in the future", id="lives over ten minutes"
+        ),
+        pytest.param(
+            {"exp": -1},
+            401,
+            "'Expiration time' claim ('exp') must be a numeric value representing the future time at which the "
+            "assertion expires",
+            id="is over",
+        ),
+        pytest.param(
+            {"iat": 60},
+            401,
+            "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued",
+            id="is issued in the future",
+        ),
+        pytest.param({"iss": "4712"}, 404, "Integration not found", id="is of another app"),
+    ],
+)
+def test_no_app_is_who_shows_a_web_token_that(scene: Scene, claims: dict[str, Any], status: int, message: str) -> None:
+    key = scene.server.add_app("updater", app_id=APP, owners=["org"])
+    now = int(time.time())
+    claims = {name: value if name == "iss" else now + value for name, value in claims.items()}
+    for path in ("/app", "/repos/org/app/installation"):
+        assert as_app(scene, signed(key, **claims), path) == (
+            status,
+            {"message": message, "documentation_url": DOCUMENTATION, "status": str(status)},
+        )
+
+
+@pytest.mark.parametrize("kind", ["of another key", "without a signature", "of a user", "that nobody knows"])
+def test_no_app_is_who_shows_a_token(scene: Scene, kind: str) -> None:
+    key = scene.server.add_app("updater", app_id=APP, owners=["org"])
+    tokens: dict[str, Callable[[], str]] = {
+        "of another key": lambda: signed(another_key()),
+        "without a signature": lambda: signed(key).rpartition(".")[0] + ".",
+        "of a user": lambda: "alice",
+        "that nobody knows": lambda: "unknown",
+    }
+    status, body = as_app(scene, tokens[kind]())
+    assert (status, body["message"]) == (401, "A JSON web token could not be decoded")
+
+
+def another_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+# GraphQL
+
+
+def test_the_viewer_is_who_asks(scene: Scene) -> None:
+    token = installation_token(scene, scene.server.add_app("updater", app_id=APP, owners=["org"]))
+    for login, shown in (("alice", "alice"), (token, "updater[bot]")):
+        reply = requests.post(
+            f"{scene.server.url}/api/graphql",
+            json={"query": "query {\n  viewer { login }\n}"},
+            headers={"Authorization": f"bearer {login}"},
+            timeout=10,
+        )
+        assert (reply.status_code, reply.json()) == (200, {"data": {"viewer": {"login": shown}}})
+    for headers, message in (
+        ({}, "This endpoint requires you to be authenticated."),
+        ({"Authorization": "bearer wrong"}, "Bad credentials"),
+    ):
+        reply = requests.post(
+            f"{scene.server.url}/api/graphql", json={"query": "{viewer{login}}"}, headers=headers, timeout=10
+        )
+        assert (reply.status_code, reply.json()["message"]) == (401, message)
+
+
+def mergeable_by_itself(scene: Scene) -> PullRequest:
+    scene.server.add_repository("org/auto", fork_of="org/app", writers=["alice"], allow_auto_merge=True)
+    return scene.repository("alice", "org/auto").create_pull("main", "org:update", title="Update")
+
+
+def test_a_pull_request_is_told_to_merge_itself(scene: Scene) -> None:
+    pull = mergeable_by_itself(scene)
+    assert pull.base.repo.allow_auto_merge
+    assert pull.enable_automerge("SQUASH", client_mutation_id="1", expected_head_oid=scene.update) == {
+        "actor": {
+            "avatarUrl": scene.client("alice").get_user().avatar_url,
+            "login": "alice",
+            "resourcePath": "/alice",
+            "url": f"{scene.server.url}/alice",
+        },
+        "clientMutationId": "1",
+    }
+    pull.update()
+    assert (pull.raw_data["auto_merge"]["merge_method"], pull.raw_data["auto_merge"]["enabled_by"]["login"]) == (
+        "squash",
+        "alice",
+    )
+    (facts,) = scene.server.pull_requests("org/auto")
+    assert facts.auto_merge == "squash"
+    pull.edit(state="closed")
+    (facts,) = scene.server.pull_requests("org/auto")
+    assert facts.auto_merge is None
+
+
+def failure(act: Callable[[], object]) -> tuple[str, str]:
+    """Type and message of an error of GraphQL."""
+    with pytest.raises(pygithub.GithubException) as caught:
+        act()
+    (error,) = caught.value.data["errors"]
+    return error["type"], error["message"]
+
+
+def test_a_pull_request_does_not_merge_itself_where_that_is_not_allowed(scene: Scene) -> None:
+    pull = scene.pull()
+    assert failure(pull.enable_automerge) == (
+        "UNPROCESSABLE",
+        "Pull request Auto merge is not allowed for this repository",
+    )
+    assert scene.facts().auto_merge is None
+    pull = mergeable_by_itself(scene)
+    by_carol = scene.repository("carol", "org/auto").get_pull(1)
+    assert failure(by_carol.enable_automerge) == (
+        "FORBIDDEN",
+        "carol does not have the correct permissions to execute `EnablePullRequestAutoMerge`",
+    )
+    assert failure(lambda: pull.enable_automerge(expected_head_oid=scene.two)) == (
+        "UNPROCESSABLE",
+        "Head branch was modified. Review and try the merge again.",
+    )
+    pull.edit(state="closed")
+    assert failure(pull.enable_automerge) == ("UNPROCESSABLE", "Pull request is closed")
+
+
 # What tests rely on
 
 
@@ -839,14 +1095,19 @@ def test_what_github_does_not_know_is_a_violation(tmp_path: Path, history: Path)
         api = f"{server.url}/api/v3"
         headers = {"Authorization": "token alice"}
         assert requests.get(f"{api}/repos/org/app/absent", headers=headers, timeout=10).status_code == 404
-        assert requests.post(f"{server.url}/api/graphql", headers=headers, json={}, timeout=10).status_code == 404
+        assert (
+            "errors"
+            in requests.post(
+                f"{server.url}/api/graphql", headers=headers, json={"query": "{ viewer { name } }"}, timeout=10
+            ).json()
+        )
         body = {"head": "update", "base": "main", "title": "Update", "titel": "Update", "draft": "no"}
         requests.post(f"{api}/repos/org/app/pulls", headers=headers, json=body, timeout=10)
         assert requests.post(f"{api}/repos/org/app/pulls", headers=headers, data="{", timeout=10).status_code == 400
         model = "request of POST /api/v3/repos/org/app/pulls: ReposOwnerRepoPullsPostBody"
         assert server.violations == [
             "no such route in the sandbox: GET /api/v3/repos/org/app/absent",
-            "no such route in the sandbox: POST /api/graphql",
+            "no such GraphQL operation in the sandbox: { viewer { name } }",
             f"{model}: ('draft', 'literal[<UNSET>]'): Input should be <UNSET>",
             f"{model}: ('draft', 'bool'): Input should be a valid boolean",
             f"{model}: (): Invalid JSON: EOF while parsing an object at line 1 column 1",

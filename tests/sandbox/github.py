@@ -92,7 +92,7 @@ class GitHub:
         `create pull request 1`, `update pull request 1`, `comment on 1`, `label 1`. A ConnectionError it raises cuts the
         connection instead of the reply."""
         self.faults: Faults | None = None
-        """What goes wrong beside that."""
+        """What goes wrong on the way; None for nothing."""
         self._address = host, port
         self.clock: Callable[[], float] = time.time
         """The seconds since the epoch, by which tokens of apps expire."""

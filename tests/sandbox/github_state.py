@@ -353,7 +353,8 @@ class World:
         return self.repository(full_name) or self._renamed.get(full_name.lower())
 
     def repository_of_id(self, number: int) -> Repository | None:
-        return next((entry for entry in self._repositories.values() if entry.id == number), None)
+        # A copy: faults ask for it while others are added.
+        return next((entry for entry in list(self._repositories.values()) if entry.id == number), None)
 
     def repositories(self) -> list[Repository]:
         return sorted(self._repositories.values(), key=lambda repository: repository.full_name.lower())

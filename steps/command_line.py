@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from steps import log
 from steps.core.annotations import without_none
-from steps.core.text import Line
+from steps.core.text import FilePath, Line
 from steps.errors import StepError
 
 DONE, FAILED, USAGE, LATER, INTERRUPTED, TERMINATED = 0, 1, 2, 75, 130, 143
@@ -137,7 +137,7 @@ def parser(kind: Any) -> Callable[[str], Any]:
     if kind is str:
         return lambda text: str(Line.parse(text))
     if kind is Path:
-        return lambda text: Path(Line.parse(text))
+        return lambda text: Path(FilePath.parse(text))
     if typing.get_origin(kind) is tuple:
         item = parser(typing.get_args(kind)[0])
         return lambda text: tuple(item(part.strip()) for part in text.split(",") if part.strip())

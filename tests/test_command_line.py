@@ -296,7 +296,7 @@ HOSTILE = [
         "\U0001f469\u200d\U0001f467",
         "\uffff",
     ),
-    "x" * 100_000,
+    "x" * 255,
 ]
 NEVER_ON_A_LINE = [
     *("\x00", "a\x00", "\n", "a\n", "\na", "a\nb", "a\r\nb", "\r", "\t", "a\tb", "\x0b", "\x0c", "\x1b[31m", "\x7f"),
@@ -313,6 +313,18 @@ def test_a_hostile_value_arrives_as_it_is(run: Run, name: str) -> None:
 
 def test_hostile_data_arrive_as_they_are(run: Run) -> None:
     assert run("--", *HOSTILE) == Outcome(0, [(tuple(HOSTILE), {})], [])
+
+
+def test_a_long_text_arrives_as_it_is(run: Run) -> None:
+    value = "x" * 100_000
+    assert run(f"--text={value}") == Outcome(0, [((), {"text": value})], [])
+
+
+def test_a_path_that_no_file_system_has_is_refused(run: Run) -> None:
+    value = "x" * 100_000
+    assert run(f"--path={value}") == refused(
+        f"--path: {'x' * 80!r}… is too long for a path: at most 2048 bytes, and 255 between slashes"
+    )
 
 
 @pytest.mark.parametrize("name", ["text", "path", "names"])

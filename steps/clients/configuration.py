@@ -7,7 +7,7 @@ from typing import Self
 from steps.clients import files
 from steps.core.applications import LARGEST
 from steps.core.https_url import HttpsUrl
-from steps.core.text import Line
+from steps.core.text import FilePath
 from steps.errors import StepError
 
 TIMEOUT = 10.0
@@ -25,7 +25,7 @@ class ConfigLocation:
     def parse(cls, text: str) -> Self:
         if "://" in text:
             return cls(Path(), HttpsUrl.parse(text))
-        return cls(Path(Line.parse(text)))
+        return cls(Path(FilePath.parse(text)))
 
 
 def read(location: ConfigLocation, *, allow_private: bool) -> dict[str, str]:

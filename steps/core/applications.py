@@ -418,7 +418,7 @@ class PairName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        application, comma, version = (part.strip() for part in text.partition(","))
+        application, comma, version = (part.strip() for part in Line.parse(text).partition(","))
         if not application or (comma and not version):
             raise ValueError(f"{text!r} is not APPLICATION or APPLICATION,VERSION")
         return cls(application, version or None)

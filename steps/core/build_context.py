@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from steps.core.image import Image
-from steps.core.text import Line
+from steps.core.text import FilePath, Line
 
 IGNORE_FILE = ".dockerignore"
 LARGEST_SHOWN = 10
@@ -39,7 +39,7 @@ class SourcePath(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        path = posixpath.normpath(Line.parse(text))
+        path = posixpath.normpath(FilePath.parse(text))
         if path.startswith("/"):
             raise ValueError(f"{text!r} is absolute; write it relative to the root of the repository")
         if path == ".." or path.startswith("../"):
@@ -86,7 +86,7 @@ class Destination:
         if not separator:
             if text.endswith("/"):
                 raise ValueError(f"{text!r} is a directory; name the file, as in {text}context.tar.gz")
-            return cls(text)
+            return cls(FilePath.parse(text))
         if scheme != "gs":
             raise ValueError(f"{text!r} is neither a file nor gs://BUCKET/PREFIX")
         bucket, _, prefix = rest.rstrip("/").partition("/")
@@ -124,7 +124,7 @@ class Location:
             _object(text, name)
         elif not (path if scheme in ("tar", "dir") else all(path.partition("/")[::2])):
             raise ValueError(f"{text!r} does not say where the context is")
-        return cls(scheme, path)
+        return cls(scheme, FilePath.parse(path) if scheme in ("tar", "dir") else path)
 
     @property
     def is_local(self) -> bool:

@@ -3,6 +3,11 @@
 import re
 from typing import Self
 
+LONGEST_PATH = 2048
+"""Bytes: half of what Linux takes, because a path may go on from a directory that has a name, too."""
+
+LONGEST_NAME = 255
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _REORDERING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 _NOT_IN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -30,6 +35,20 @@ class Line(str):
                 f"{text!r} has a control character at position {match.start() + 1}; write it on one line, without"
             )
         return cls(text)
+
+
+class FilePath(Line):
+    """A path that a file system can have, whether or not there is something."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        path = super().parse(text)
+        size, longest = len(path.encode()), max(len(name.encode()) for name in path.split("/"))
+        if size > LONGEST_PATH or longest > LONGEST_NAME:
+            raise ValueError(
+                f"{text[:80]!r}… is too long for a path: at most {LONGEST_PATH} bytes, and {LONGEST_NAME} between slashes"
+            )
+        return path
 
 
 def shown(text: str) -> str:

@@ -49,7 +49,9 @@ def test_a_directory_without_yaml_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["http://example.com/a.yaml", "https://user:secret@example.com/a.yaml", "file:///etc/passwd", "a\nb"]
+    "text",
+    ["http://example.com/a.yaml", "https://user:secret@example.com/a.yaml", "file:///etc/passwd", "a\nb", "a" * 256],
+    ids=lambda text: repr(text[:50]),
 )
 def test_an_address_that_is_not_read_is_a_malformed_value(text: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - the text is compared

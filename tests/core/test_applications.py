@@ -1320,6 +1320,12 @@ def test_one_application_or_pair_is_named(text: str, only: PairName, shown: str)
     assert (PairName.parse(text), str(only)) == (only, shown)
 
 
+@pytest.mark.parametrize("text", ["web\n", "\nweb", "web,v1\0", "w\u202eeb"], ids=ascii)
+def test_no_control_character_names_an_application(text: str) -> None:
+    with pytest.raises(ValueError, match="has a control character at position"):
+        PairName.parse(text)
+
+
 @pytest.mark.parametrize("text", ["", ",", "web,", ",v1", " , "])
 def test_anything_else_names_none(text: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared

@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,25 @@ def test_a_path_below_the_source_directory_is_cleaned(text: str, path: str) -> N
 def test_a_path_that_leaves_the_source_directory_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         SourcePath.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        pytest.param(SourcePath.parse, "a" * 256, id="of a source"),
+        pytest.param(Destination.parse, "a" * 256, id="of a destination"),
+        pytest.param(Location.parse, "a" * 256, id="of a context"),
+        pytest.param(Location.parse, "tar://" + "a" * 256, id="of an archive"),
+    ],
+)
+def test_a_path_that_no_file_system_has_is_refused(parse: Callable[[str], object], text: str) -> None:
+    with pytest.raises(ValueError, match="is too long for a path"):
+        parse(text)
+
+
+def test_an_address_of_a_context_may_be_longer_than_a_path() -> None:
+    path = "host/a.tar.gz?signature=" + "a" * 3000
+    assert Location.parse(f"https://{path}") == Location("https", path)
 
 
 def test_an_image_to_be_pushed_has_no_digest() -> None:

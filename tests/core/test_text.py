@@ -1,6 +1,6 @@
 import pytest
 
-from steps.core.text import Line, Text
+from steps.core.text import FilePath, Line, Text
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,32 @@ def test_a_text_has_no_other_control_character(text: str, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
         Text.parse(text)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("/a/" + "b" * 255, id="a name of 255 letters"),
+        pytest.param("é" * 127, id="a name of 254 bytes"),
+        pytest.param("a/" * 1023 + "bc", id="2048 bytes"),
+        pytest.param("-- ../~", id="what is odd, but a path"),
+    ],
+)
+def test_a_path_stays_as_it_is(text: str) -> None:
+    assert FilePath.parse(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("/a/" + "b" * 256, id="a name of 256 letters"),
+        pytest.param("é" * 128, id="a name of 256 bytes"),
+        pytest.param("a/" * 1024 + "b", id="2049 bytes"),
+        pytest.param("/" * 2049, id="slashes alone"),
+    ],
+)
+def test_a_path_is_no_longer_than_one_that_a_file_system_has(text: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
+        FilePath.parse(text)
+    told = f"{text[:80]!r}… is too long for a path: at most 2048 bytes, and 255 between slashes"
+    assert str(error.value) == told

@@ -89,7 +89,7 @@ def main(
         logger.error("%s\nTry --help.", error, extra={"reason": "usage"})
         return USAGE
     except StepError as error:
-        logger.error("%s", error, extra={"reason": error.reason})
+        logger.error("%s", error, extra={"reason": error.reason, "retry_after": error.after})
         return error.exit_code
     except _Terminated:
         logger.error("ended by SIGTERM", extra={"reason": "terminated"})

@@ -9,12 +9,14 @@ class StepError(Exception):
             arguments that do not fit together, found before anything was touched (exit code 2).
         message: for a person; it must hold no credential.
         later: the same call may succeed later without any change (exit code 75 instead of 1).
+        after: how many seconds later, when the server said so.
     """
 
-    def __init__(self, reason: str, message: str, *, later: bool = False) -> None:
+    def __init__(self, reason: str, message: str, *, later: bool = False, after: int | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.later = later
+        self.after = after
 
     @property
     def exit_code(self) -> int:

@@ -66,6 +66,8 @@ class _Json(logging.Formatter):
         }
         if reason := getattr(record, "reason", None):
             entry["reason"] = reason
+        if (after := getattr(record, "retry_after", None)) is not None:
+            entry["retry_after"] = after
         if record.exc_info:
             entry["traceback"] = redact(self.formatException(record.exc_info))
         return json.dumps(entry, ensure_ascii=False)

@@ -3,30 +3,34 @@
 Its results are read by the Pipeline's; its page by a reviewer.
 """
 
+import contextlib
 import logging
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from steps import command_line, results
-from steps.clients import credentials as credentials_directory
 from steps.clients import git as git_client
 from steps.clients import manifests
 from steps.clients.credentials import Credentials
 from steps.clients.github import GitHub
-from steps.core import pull_request, pull_request_body, update
-from steps.core.image import Image
-from steps.core.pull_request import PullRequest
-from steps.core.pull_request_body import Message
+from steps.clients.github_account import account, git_credentials
+from steps.core import pull_request, pull_request_body
+from steps.core import update as updates
+from steps.core.image import Image, commit_of
+from steps.core.pull_request import Comparison, MergeMethod, Operation, PullRequest, Seen, Tip
+from steps.core.pull_request_body import DashboardUrl, Facts, KubernetesName, Message, Run, TitleTemplate
 from steps.core.repository import GITHUB, Branch, Commit, Head, Person, Repository, Server
 from steps.core.text import Text
-from steps.core.update import Application, Version
+from steps.core.update import AUTHOR, Application, Update, Version
 from steps.errors import StepError
 
-AUTHOR = Person("apps-cd", "apps-cd@noreply.invalid")
+LARGEST_TEXT = 1 << 20
+"""Bytes of a file with a message, or with a rendered diff."""
 
 _REPLACED = {
     "edit": "nobody is there to edit; give --message or --file",
@@ -52,23 +56,33 @@ def open_pull_request(
     application: Application | None = None,
     version: Version | None = None,
     src_image_url: Image | None = None,
+    previous_image: Image | None = None,
     image: Image | None = None,
     source_url: Repository | None = None,
     source_commit: Commit | None = None,
+    source_date: int | None = None,
+    source_branch: Branch | None = None,
+    title: TitleTemplate | None = None,
     message: Text | None = None,
     file: Path | None = None,
+    rendered_diff: Path | None = None,
+    dashboard_url: DashboardUrl | None = None,
+    namespace: KubernetesName | None = None,
+    pipeline_run: KubernetesName | None = None,
     head: Head | None = None,
     labels: tuple[str, ...] = (),
     reviewer: tuple[str, ...] = (),
     assign: tuple[str, ...] = (),
     milestone: str | None = None,
     draft: bool = False,
+    auto_merge: MergeMethod | None = None,
     no_maintainer_edits: bool = False,
     dry_run: bool = False,
     author: Person = AUTHOR,
     date: int | None = None,
     github_url: Server | None = None,
     github_token: Path | None = None,
+    github_app: Path | None = None,
     credentials: Path | None = None,
     pull_request_url_result: Path | None = None,
     pull_request_number_result: Path | None = None,
@@ -76,8 +90,10 @@ def open_pull_request(
 ) -> None:
     """Commit what changed in a working tree, push it, and open or update its one pull request.
 
-    The branch is apps-cd/VERSION/APPLICATION: a newer image of the application updates the same pull request. A branch
-    with somebody else's commit on it is left alone. The URL of the pull request is printed on stdout.
+    The branch is apps-cd/VERSION/APPLICATION: a newer image of the application updates the same pull request, an older one
+    leaves it as it is. A branch with somebody else's commit on it is left alone, and what a person has closed is not
+    proposed again until there is a newer commit of the source, or the label apps-cd/reopen on what was closed. The URL of
+    the pull request is printed on stdout.
 
     Args:
         repo_dir: the working tree; of it only the contents of files are trusted, never its .git.
@@ -88,96 +104,96 @@ def open_pull_request(
         application: what is updated; the last part of src_image_url when absent.
         version: of what; the base when absent.
         src_image_url: the image as the manifests name it.
-        image: what it becomes, for the message.
-        source_url: the repository that the image was built from, for the message.
-        source_commit: the commit that the image was built from, for the message.
-        message: title, an empty line, body in Markdown.
+        previous_image: what it was, as set_image tells it, for the message.
+        image: what it becomes.
+        source_url: the repository that the image was built from; at the same server its commits are listed.
+        source_commit: the commit that the image was built from: of two updates the one with the newer commit stays.
+        source_date: the committer date of that commit, in seconds since 1970, for when the token cannot read the source.
+        source_branch: the branch that is built: a commit on it is newer than one that is not, such as after a force-push.
+        title: of the pull request, one line with {application}, {version}, {image}, {tag}, {digest} or {source-commit} in it.
+        message: title, an empty line, body in Markdown, in place of ours.
         file: a file with the message, instead.
+        rendered_diff: a file with what changes in the rendered manifests, as `diff -u` writes it, at most 1 MiB.
+        dashboard_url: where the Tekton dashboard is, for a link to the run.
+        namespace: of the run.
+        pipeline_run: name of the PipelineRun.
         head: where the branch is pushed to, [OWNER[/NAME]:][BRANCH]; OWNER is that of a fork.
         labels: to put on the pull request, with commas between.
         reviewer: people or org/team to ask for a review.
         assign: people to assign.
         milestone: by its title.
         draft: whether a new pull request is a draft.
+        auto_merge: how GitHub is to merge it once all that the base requires is met.
         no_maintainer_edits: whether maintainers may not push to the branch of the fork.
         dry_run: whether to read and log alone what would be done (also --noop).
         author: of the commit, `Name <mail@host>`.
         date: of the commit, in seconds since 1970; the base's committer date when absent.
         github_url: a GitHub Enterprise Server, https://HOST; it may see the token. github.com when absent.
         github_token: a file with the token, or a Secret's directory with `token` or `github_token` in it.
+        github_app: a Secret's directory with `app-id` and `private-key` of a GitHub App, instead of a token.
         credentials: a directory with ssh-privatekey and known_hosts, to push over ssh.
         pull_request_url_result: receives the page of the pull request, or nothing.
         pull_request_number_result: receives its number, or nothing.
-        operation_result: receives created, updated, unchanged, or none when nothing differs from the base.
+        operation_result: receives created, updated or unchanged; closed when the base has the image already, none when there
+            was nothing to close either; superseded when something newer was proposed, vetoed when a person closed it.
     """
     application, version = _names(application, version, src_image_url, base)
     server = github_url or GITHUB
-    token = _token(github_token, server, url)
-    known = _credentials(credentials, token, url)
-    text = _message(message, file) or pull_request_body.message(
-        application, version, src_image_url, image, source_url, source_commit
+    us = account(github_token, github_app, server, url, credentials)
+    known = git_credentials(us, url, credentials)
+    facts = Facts(
+        application,
+        version,
+        src_image_url,
+        previous_image,
+        image,
+        source_url,
+        source_commit,
+        rendered_diff=_rendered(rendered_diff) if rendered_diff else None,
+        run=Run(dashboard_url, namespace, pipeline_run),
     )
-    head = head or Head()
-    places = manifests.Places(
-        url,
-        base,
-        url.sibling(head.owner, head.name) if head.owner else url,
-        head.branch or update.branch(application, version),
-    )
-    if places.head_at == url and places.head == base:
-        raise StepError("usage", f"--head and --base are the same branch, {base}")
+    told, head = _message(message, file), head or Head()
+    places = _places(url, base, head, updates.branch(application, version), is_app=github_app is not None)
     if not repo_dir.is_dir():
         raise StepError("not-found", f"the working tree {repo_dir} does not exist")
 
-    def look() -> tuple[GitHub, PullRequest | None]:
-        github = GitHub(server, url, token.password or "", token.ca or known.ca)
-        return github, pull_request.at_base(github.open_pull_requests(places.head_at, places.head), base)
+    def look() -> tuple[GitHub, manifests.Places, tuple[PullRequest, ...]]:
+        github = GitHub(server, url, us, us.ca or known.ca)
+        fork = github.present(places.head_at) if places.is_fork else None
+        found = github.pull_requests(fork or places.head_at, places.head)
+        return github, _renamed(places, github.repository, fork), found
 
     # PyGithub takes as long to load as git to fetch, so both at once.
     looked = _begin(look)
-    pushed = _push(
-        repo_dir, places, base_commit, text, author, date, known, looked, own=not head.branch, dry_run=dry_run
-    )
-    github, found = looked()
-    if pushed is None:
-        _log.info("nothing differs from %s of %s", base, url)
-        if found:
-            _log.warning("%s is open all the same, with another change; close it unless it is still wanted", found.url)
-        operation = "none"
-    else:
-        commit, moved = pushed
-        operation = pull_request.operation(found, commit, pushed=moved)
-        body = pull_request_body.body(text, commit)
+    update = updates.update(application, version, image, source_commit, source_date)
+    text = told or pull_request_body.message(facts, title)
+    with _git(places, known) as git:
+        fetched, commit = _commit(git, repo_dir, places, base_commit, text.commit_text(update), author, date)
+        github, places, pull_requests = looked()
+        tip = manifests.head(git, places, fetched, author, own=not head.branch)
+        seen = Seen(pull_requests, github.login if pull_requests else "", base, tip)
+        update = replace(update, commit=commit)
+        operation, found = _decide(github, seen, update, source_url, source_branch)
+        proposal = _Proposal(git, github, places, seen, update, own=not head.branch)
+        proposal.refuse_foreign(operation, found, author, dry_run=dry_run)
         if dry_run:
-            _log.info(
-                "would push %s to %s of %s, and the pull request would be %s: %s",
-                commit[:8],
-                places.head,
-                places.head_at,
-                operation,
-                text.title,
-            )
-        elif found is None:
-            found = github.create(
-                places.head_at,
-                places.head,
-                base,
-                title=text.title,
-                body=body,
-                draft=draft,
-                maintainer_edits=not no_maintainer_edits,
-            )
-        elif operation == "updated":
-            github.edit(found.number, title=text.title, body=body)
-        if found and not dry_run:
-            github.decorate(
-                found,
-                labels=labels,
-                assignees=assign,
-                reviewers=reviewer if operation == "created" else (),
-                milestone=milestone,
-            )
-            _log.info("pull request %s: %s", operation, found.url)
+            _log.info("%s", _would(operation, commit, places, text.title))
+        elif operation in ("closed", "none"):
+            proposal.close(found)
+        elif operation in ("created", "updated", "unchanged"):
+            if operation != "unchanged":
+                text = told or _full(github, facts, title, seen, update)
+                proposal.body(text, found)
+                proposal.push(found)
+            if found is None:
+                found = proposal.create(text, draft=draft, maintainer_edits=not no_maintainer_edits)
+            if found.proposes != proposal.update:
+                operation, found = "updated", proposal.edit(found, text)
+            github.decorate(found, labels=labels, assignees=assign, reviewers=reviewer, milestone=milestone)
+            if auto_merge:
+                github.enable_auto_merge(found, auto_merge, proposal.update.commit or "")
+    if not dry_run:
+        _log.info("%s", _did(operation, found, places))
     if found:
         print(found.url)  # noqa: T201 - as hub does
     results.write(pull_request_url_result, found.url if found else "")
@@ -202,46 +218,266 @@ def _begin(call: Callable[[], Result]) -> Callable[[], Result]:
     return future.result
 
 
-def _push(
-    repo_dir: Path,
-    places: manifests.Places,
-    start: Commit,
-    text: Message,
-    author: Person,
-    date: int | None,
-    known: Credentials,
-    before: Callable[[], object],
-    *,
-    own: bool,
-    dry_run: bool,
-) -> tuple[str, bool] | None:
-    """The commit of the head branch and whether the branch had to be moved to it, or None when nothing differs from the base.
-
-    Args:
-        before: is called before anything is pushed, and raises when nothing may be.
-        own: whether the branch is the update's; of another one that is there its tip must be ours.
-    """
+@contextlib.contextmanager
+def _git(places: manifests.Places, known: Credentials) -> Iterator[git_client.Git]:
+    """git in an empty directory that lives as long as the context."""
     with (
         tempfile.TemporaryDirectory(prefix="apps-cd-") as empty,
         git_client.isolated(Path(empty), places.base_at, known) as git,
     ):
+        yield git
+
+
+def _commit(
+    git: git_client.Git,
+    repo_dir: Path,
+    places: manifests.Places,
+    start: Commit,
+    message: str,
+    author: Person,
+    date: int | None,
+) -> tuple[manifests.Fetched, str | None]:
+    """What the server has, and the commit that makes its base what the tree is; None when it is that already."""
+    try:
+        fetched = manifests.fetch(git, places, start)
+        tree = manifests.tree(git, repo_dir, fetched)
+        if tree == fetched.base_tree:
+            return fetched, None
+        when = fetched.base_date if date is None else date
+        return fetched, manifests.commit(git, tree, fetched.base, message, author, when)
+    except git_client.Failed as error:
+        raise git_client.translated(error, f"cannot commit {repo_dir}") from error
+
+
+def _decide(
+    github: GitHub, seen: Seen, update: Update, source: Repository | None, branch: Branch | None
+) -> tuple[Operation, PullRequest | None]:
+    """What is to become of the update, and of which pull request."""
+    return pull_request.operation(
+        seen,
+        update,
+        is_overtaken=_is_overtaken(github, seen, update, source, branch),
+        is_vetoed=_is_vetoed(github, seen, update),
+    )
+
+
+def _is_overtaken(github: GitHub, seen: Seen, update: Update, source: Repository | None, branch: Branch | None) -> bool:
+    """Whether something newer was proposed, by the history of the source as far as it can be read."""
+    others = pull_request.rivals(seen, update)
+    tip = github.branch_tip(source, branch) if source and branch and others else None
+    return any(not _is_newer(github, update, other, source, tip) for other in others)
+
+
+def _is_newer(github: GitHub, update: Update, other: Update, source: Repository | None, tip: str | None) -> bool:
+    """Whether an update is to follow another one.
+
+    Args:
+        tip: of the branch that is built.
+    """
+    ours, theirs = update.source or "", other.source or ""
+    if tip in (ours, theirs):
+        return tip == ours
+    try:
+        compared = github.compare(source, theirs, ours) if source else None
+        histories = (
+            [github.compare(source, each, tip) for each in (ours, theirs)] if source and tip and compared else []
+        )
+    except StepError as error:
+        if error.reason != "unreachable":
+            raise
+        # GitHub cannot compare what is too far apart; the dates can.
+        _log.warning("%s; the dates of the commits are compared", error, extra={"reason": error.reason})
+        compared, histories = None, []
+    places = [each.relation == "ahead" if each else None for each in histories] or [None, None]
+    relation = compared.relation if compared else None
+    return pull_request.is_newer(update, other, relation, is_on_branch=places[0], other_is_on_branch=places[1])
+
+
+def _is_vetoed(github: GitHub, seen: Seen, update: Update) -> bool:
+    """Whether a person closed the pull request that proposed the same."""
+    closed = pull_request.veto(seen, update)
+    if closed is None:
+        return False
+    try:
+        by = github.closed_by(closed.number)
+    except StepError as error:
+        if error.later:
+            raise
+        _log.warning("%s; it is taken for a person's close", error, extra={"reason": error.reason})
+        by = None
+    if (by or "").lower() != seen.us.lower():
+        return True
+    return not any(github.is_remarked(closed.number, updates.remark_marker(kind)) for kind in updates.CLOSES)
+
+
+def _full(github: GitHub, facts: Facts, title: TitleTemplate | None, seen: Seen, update: Update) -> Message:
+    """The message with what GitHub knows of the source and of former pull requests."""
+    last = pull_request.follows(seen, update)
+    changes = _changes(github, facts, seen, update)
+    return pull_request_body.message(replace(facts, changes=changes, follows=last.number if last else None), title)
+
+
+def _changes(github: GitHub, facts: Facts, seen: Seen, update: Update) -> Comparison | str | None:
+    """What the source changed between the images, or a sentence why that is not told."""
+    if facts.source is None or facts.source_commit is None or facts.previous is None:
+        return None
+    merged = [each.proposes for each in pull_request.ours(seen, update) if each.state == "merged"]
+    former = next((each.source for each in merged if each and each.image == str(facts.previous)), None)
+    former = former or commit_of(facts.previous.tag or "")
+    if former is None:
+        return "the former image does not tell which commit it was built from"
+    try:
+        compared = github.compare(facts.source, former, facts.source_commit)
+    except StepError as error:
+        _log.warning("%s; the commits between are not listed", error, extra={"reason": error.reason})
+        compared = None
+    return compared or f"{facts.source} cannot be read with this token"
+
+
+@dataclass(frozen=True)
+class _Proposal:
+    """What is done about an update whose fate is decided; all of it may be done again."""
+
+    git: git_client.Git
+    github: GitHub
+    places: manifests.Places
+    seen: Seen
+    update: Update
+    own: bool
+
+    def refuse_foreign(self, operation: Operation, found: PullRequest | None, author: Person, *, dry_run: bool) -> None:
+        """Leave a branch to whoever else has a commit on it, and say so on its pull request, once."""
+        if operation not in ("created", "updated", "closed") or self.seen.tip is None or not self.seen.tip.foreign:
+            return
+        if found and not dry_run:
+            try:
+                self._remark(found, "foreign-commit")
+            except StepError as error:
+                _log.warning("%s", error, extra={"reason": error.reason})
+        one, places = self.seen.tip.foreign[0], self.places
+        raise StepError(
+            "foreign-commit",
+            f"{places.head} of {places.head_at} carries {one.sha[:8]} by {one.author} (committed by {one.committer}), not by "
+            f"{author}; it is left alone. Merge or close its pull request and delete the branch, or give --author if that is us",
+        )
+
+    def push(self, found: PullRequest | None) -> None:
+        """Move the branch. Its lease says that it is where we read it; that none was opened and merged meanwhile, when there
+        is none to update, is looked at once more.
+        """
+        tip = self.seen.tip.commit if self.seen.tip else None
+        if found is None:
+            now = self.github.pull_requests(self.places.head_at, self.places.head)
+            if {each.number for each in now} != {each.number for each in self.seen.pull_requests}:
+                raise StepError("conflict", f"{now[0].url} was opened meanwhile; run again", later=True)
+        if tip != self._commit:
+            manifests.push(self.git, self.places, self._commit, tip)
+
+    def body(self, text: Message, found: PullRequest | None) -> str:
+        """The body of the pull request; what a person wrote there stays."""
         try:
-            fetched = manifests.fetch(git, places, start)
-            tree = manifests.tree(git, repo_dir, fetched)
-            if tree == manifests.tree_of(git, fetched.base):
-                return None
-            commit = manifests.commit(
-                git, tree, fetched.base, text.commit_text, author, fetched.base_date if date is None else date
-            )
-            if fetched.head == commit:
-                return commit, False
-            _refuse_foreign(manifests.commits_of_head(git, places, fetched, tip=not own), author, places)
-            before()
-            if not dry_run:
-                manifests.push(git, places, commit, fetched.head)
-        except git_client.Failed as error:
-            raise git_client.translated(error, f"cannot commit {repo_dir}") from error
-    return commit, True
+            return pull_request_body.body(text, self.update, found.body if found else None)
+        except ValueError as error:
+            raise StepError(
+                "too-long", f"cannot update {found.url if found else 'the pull request'}: {error}"
+            ) from None
+
+    def create(self, text: Message, *, draft: bool, maintainer_edits: bool) -> PullRequest:
+        places = self.places
+        return self.github.create(
+            places.head_at,
+            places.head,
+            places.base,
+            title=text.title,
+            body=self.body(text, None),
+            draft=draft,
+            maintainer_edits=maintainer_edits,
+        )
+
+    def edit(self, found: PullRequest, text: Message) -> PullRequest:
+        """Have the pull request say what its branch has."""
+        now = self.github.pull_request(found.number)
+        if now.state == "merged" and now.sha == self._commit:
+            # An older build that comes later compares with what is told there.
+            self.github.edit(now.number, title=text.title, body=self.body(text, now))
+        self._refuse_other(now, self._commit)
+        return self.github.edit(now.number, title=text.title, body=self.body(text, now))
+
+    def close(self, found: PullRequest | None) -> None:
+        """Take back what the base has already, its branch first: of that we know for certain that nobody has moved it."""
+        tip = self.seen.tip
+        where = tip.commit if tip else None
+        if found:
+            self._refuse_other(self.github.pull_request(found.number), where)
+            self._remark(found, "in-base")
+        if tip and self._is_to_go(tip):
+            manifests.delete(self.git, self.places, tip.commit)
+            where = None
+        if found and (now := self.github.pull_request(found.number)).state == "open":
+            self._refuse_other(now, where)
+            self.github.close(found.number)
+
+    def _is_to_go(self, tip: Tip) -> bool:
+        """Whether the branch is the update's, and has nothing but ours; without a source nothing tells that it is no newer."""
+        is_ours = not tip.foreign and tip.update is not None and tip.update.is_of(self.update)
+        return self.own and is_ours and self.update.source is not None
+
+    def _refuse_other(self, now: PullRequest, tip: str | None) -> None:
+        """Look again before a write: whether somebody has changed, meanwhile, what it was decided upon.
+
+        Args:
+            now: the pull request as it is.
+            tip: where its branch is to be.
+        """
+        if now.state != "open":
+            raise StepError("conflict", f"{now.url} was {now.state} meanwhile; run again", later=True)
+        pull_request.open_one(replace(self.seen, pull_requests=(now,), us=self.github.login), self.update)
+        if manifests.tip(self.git, self.places) != tip:
+            raise StepError("conflict", f"{self.places.head} was moved meanwhile; run again", later=True)
+
+    @property
+    def _commit(self) -> str:
+        assert self.update.commit  # noqa: S101 - what is pushed has one
+        return self.update.commit
+
+    def _remark(self, found: PullRequest, kind: updates.Remark) -> None:
+        self.github.comment(found.number, pull_request_body.remark(kind), updates.remark_marker(kind))
+
+
+def _would(operation: Operation, commit: str | None, places: manifests.Places, title: str) -> str:
+    if operation in ("created", "updated") and commit:
+        return f"would push {commit[:8]} to {places.head} of {places.head_at}, and the pull request would be {operation}: {title}"
+    return f"the pull request would be {operation}, and nothing pushed"
+
+
+def _did(operation: Operation, found: PullRequest | None, places: manifests.Places) -> str:
+    page = found.url if found else ""
+    return {
+        "none": f"nothing differs from {places.base} of {places.base_at}",
+        "closed": f"{places.base} has the image already: {page} is closed",
+        "superseded": f"something newer was proposed: {page} is left as it is",
+        "vetoed": f"{page} was closed by a person: the same is not proposed again without the label {updates.REOPEN_LABEL} on it",
+    }.get(operation, f"pull request {operation}: {page}")
+
+
+def _places(url: Repository, base: Branch, head: Head, branch: Branch, *, is_app: bool) -> manifests.Places:
+    if is_app and head.owner and head.owner.lower() != url.owner.lower():
+        raise StepError(
+            "usage", "--head: the token of a GitHub App is for one owner's repositories; push the branch there"
+        )
+    head_at = url.sibling(head.owner, head.name) if head.owner else url
+    return _checked(manifests.Places(url, base, head_at, head.branch or branch))
+
+
+def _renamed(places: manifests.Places, base_at: Repository, fork: Repository | None) -> manifests.Places:
+    """The same places by the names that repositories have now: to those git is redirected when it fetches alone."""
+    return _checked(replace(places, base_at=base_at, head_at=fork or base_at))
+
+
+def _checked(places: manifests.Places) -> manifests.Places:
+    if not places.is_fork and places.head == places.base:
+        raise StepError("usage", f"--head and --base are the same branch, {places.base}")
+    return places
 
 
 def _names(
@@ -264,37 +500,14 @@ def _names(
         raise StepError("usage", f"--version must be given, because the base does not make one: {error}") from None
 
 
-def _token(path: Path | None, server: Server, url: Repository) -> Credentials:
-    if path is None:
-        raise StepError(
-            "usage", "--github-token must be given: a file, or the directory of a Secret with `token` in it"
-        )
-    if url.scheme != "ssh" and url.host.lower() != server.host.lower():
-        raise StepError(
-            "usage",
-            f"--url is at {url.host}, but the token is for {server.host}; give --github-url=https://{url.host} if that may see it",
-        )
-    if "/" in url.owner or not url.owner:
-        raise StepError("usage", f"--url: {url} is not a GitHub repository, OWNER/NAME")
-    return credentials_directory.read_token(path)
-
-
-def _credentials(directory: Path | None, token: Credentials, url: Repository) -> Credentials:
-    """What git shows: over ssh the directory's key, otherwise the token."""
-    found = credentials_directory.read(directory)
-    if url.scheme == "ssh":
-        return found
-    return Credentials(user=token.user, password=token.password, ca=token.ca or found.ca)
-
-
 def _message(message: Text | None, file: Path | None) -> Message | None:
     if message is not None and file is not None:
         raise StepError("usage", "give --message or --file, not both")
     if file is not None:
         try:
-            message = Text.parse(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise StepError("usage", f"--file: cannot read the message {file}: {error}") from None
+            message = Text.parse(_read(file, "--file"))
+        except ValueError as error:
+            raise StepError("usage", f"--file: {error}") from None
     if message is None:
         return None
     found = pull_request_body.split(message)
@@ -303,14 +516,22 @@ def _message(message: Text | None, file: Path | None) -> Message | None:
     return found
 
 
-def _refuse_foreign(commits: list[pull_request.Commit], author: Person, places: manifests.Places) -> None:
-    if theirs := pull_request.foreign(commits, str(author)):
-        one = theirs[0]
-        raise StepError(
-            "foreign-commit",
-            f"{places.head} of {places.head_at} carries {one.sha[:8]} by {one.author} (committed by {one.committer}), not by {author}; it is left "
-            "alone. Merge or close its pull request and delete the branch, or give --author if that is us",
-        )
+def _rendered(path: Path) -> str:
+    """A rendered diff, of which the pull request may show a part and the log has the whole."""
+    diff = _read(path, "--rendered-diff")
+    _log.info("the rendered manifests change:\n%s", diff)
+    return diff
+
+
+def _read(path: Path, flag: str) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_TEXT + 1)
+        if len(content) > LARGEST_TEXT:
+            raise StepError("usage", f"{flag}: {path} has more than {LARGEST_TEXT} bytes; give a shorter text")
+        return content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StepError("usage", f"{flag}: cannot read {path}: {error}") from None
 
 
 if __name__ == "__main__":

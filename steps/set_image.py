@@ -17,6 +17,7 @@ def set_image(
     kustomization_dir: Path,
     digest_style: DigestStyle = "both",
     changed_result: Path | None = None,
+    previous_image_result: Path | None = None,
 ) -> None:
     """Point images of a kustomization at other images and change no other byte of the file.
 
@@ -29,6 +30,7 @@ def set_image(
         digest_style: how a tag with a digest is written: `both` slots, `inline` as `newTag: TAG@DIGEST`, or `digest` alone;
             with `both` an entry that is written inline stays so.
         changed_result: receives `true` when the file's text changed, else `false`.
+        previous_image_result: receives what the first of the images was before; nothing when it had no entry.
     """
     if not images:
         raise StepError(
@@ -36,21 +38,23 @@ def set_image(
         )
     path = files.find_kustomization(kustomization_dir)
     before = files.read(path, kustomization.LARGEST)
+    names = dict.fromkeys(image.name for image in images)
     try:
         after = kustomization.set_images(before, images, digest_style)
+        old = kustomization.references(before, names)
     except StepError as error:
         raise StepError(error.reason, f"{path} stays as it was: {error}") from error
     if after == before:
         _log.info("%s has it all already: nothing changed", path)
     else:
         files.replace(path, after)
-        names = dict.fromkeys(image.name for image in images)
-        old, new = kustomization.references(before, names), kustomization.references(after, names)
+        new = kustomization.references(after, names)
         for name in names:
             _log.info("%s: %s: %s -> %s", path, name, old.get(name, "no entry"), new[name])
             if name not in old:
                 _log.warning("%s: an entry for %s was made; without an image of that name it has no effect", path, name)
     results.write(changed_result, after != before)
+    results.write(previous_image_result, old.get(images[0].name, ""))
 
 
 if __name__ == "__main__":

@@ -369,22 +369,25 @@ def test_data_for_a_step_that_takes_none_are_refused(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "reason"),
+    ("error", "code", "reason", "after"),
     [
-        pytest.param(StepError("not-found", "message"), 1, "not-found", id="something to mend"),
-        pytest.param(StepError("unreachable", "message", later=True), 75, "unreachable", id="worth trying later"),
-        pytest.param(StepError("usage", "message"), 2, "usage", id="arguments that do not fit together"),
+        pytest.param(StepError("not-found", "message"), 1, "not-found", None, id="something to mend"),
+        pytest.param(StepError("unreachable", "message", later=True), 75, "unreachable", None, id="worth trying later"),
+        pytest.param(
+            StepError("rate-limit", "message", later=True, after=90), 75, "rate-limit", 90, id="worth trying at a time"
+        ),
+        pytest.param(StepError("usage", "message"), 2, "usage", None, id="arguments that do not fit together"),
     ],
 )
 def test_an_error_of_a_step_is_an_exit_code_and_a_reason(
-    caplog: pytest.LogCaptureFixture, error: StepError, code: int, reason: str
+    caplog: pytest.LogCaptureFixture, error: StepError, code: int, reason: str, after: int | None
 ) -> None:
     def a_step() -> None:
         raise error
 
     assert command_line.main(a_step, []) == code
-    logged = [(r.name, r.levelname, r.getMessage(), r.reason, r.exc_info) for r in caplog.records]  # type: ignore[attr-defined]  # given as `extra`
-    assert logged == [("steps.a_step", "ERROR", "message", reason, None)]
+    logged = [(r.name, r.levelname, r.getMessage(), r.reason, r.retry_after, r.exc_info) for r in caplog.records]  # type: ignore[attr-defined]  # given as `extra`
+    assert logged == [("steps.a_step", "ERROR", "message", reason, after, None)]
 
 
 def test_a_defect_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:

@@ -102,6 +102,14 @@ def test_anything_else_gets_one_json_object_a_line() -> None:
     ]
 
 
+def test_an_entry_says_in_how_many_seconds_to_come_back() -> None:
+    found = entries("""
+for after in (90, 0, None):
+    logger.error("no", extra={"reason": "rate-limit", "retry_after": after})
+""")
+    assert [entry.get("retry_after", "nothing") for entry in found] == [90, 0, "nothing"]
+
+
 def test_warnings_of_libraries_are_entries_too() -> None:
     [entry] = entries('warnings.warn("old", stacklevel=1)')
     assert (entry["level"], entry["step"]) == ("warning", "py.warnings")

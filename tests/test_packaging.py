@@ -32,8 +32,8 @@ MODULE_OF = {
 }
 """What a distribution is imported as, when that is another name."""
 
-BROUGHT_ALONG = {"requests"}
-"""What PyGithub and google-cloud-storage let through: its exceptions, and nothing else of it, are named in clients."""
+BROUGHT_ALONG = {"jwt", "requests", "urllib3"}
+"""What PyGithub works with, and lets through: exceptions of these, and the adapter that a time for a whole reply hangs on."""
 
 
 def declared() -> tuple[list[str], list[str]]:

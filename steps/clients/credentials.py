@@ -1,6 +1,7 @@
 """Reads credentials from the directory that a Secret is mounted at; whatever it reads is concealed from the log at once."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -9,6 +10,8 @@ from steps.core.repository import Repository
 from steps.errors import StepError
 
 TOKEN_NAMES = ("token", "github_token")
+APP_ID_NAMES = ("app-id", "id")
+APP_KEY_NAMES = ("private-key", "private-key.pem", "privateKey")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,23 @@ class Credentials:
             user = quote(self.user or "", safe="")
             lines.append(f"{repository.scheme}://{user}:{quote(self.password, safe='')}@{repository.host}")
         return "".join(f"{line}\n" for line in lines)
+
+
+@dataclass(frozen=True)
+class AppCredentials:
+    """What a GitHub App is known by.
+
+    Attributes:
+        app: its ID, or its client ID.
+        key: its private key, in PEM.
+        installation: the ID of its installation, when that is given.
+        ca: as that of Credentials.
+    """
+
+    app: str
+    key: str = field(repr=False)
+    installation: int | None = None
+    ca: Path | None = None
 
 
 def read(directory: Path | None) -> Credentials:
@@ -95,8 +115,29 @@ def read_token(path: Path) -> Credentials:
     return found
 
 
+def read_app(directory: Path) -> AppCredentials:
+    """The GitHub App in the directory of a Secret: `app-id` (or `id`), `private-key` (or `private-key.pem`,
+    `privateKey`), and `installation-id` and `ca.crt` if there.
+    """
+    app = _first(directory, APP_ID_NAMES)
+    key = next((text for name in APP_KEY_NAMES if (text := _text(directory / name))), None)
+    installation = _line(directory / "installation-id")
+    if not app:
+        raise StepError("auth", f"{directory} holds no file `app-id`; put the ID of the GitHub App in it")
+    if not key:
+        raise StepError("auth", f"{directory} holds no file `private-key`; put a private key of the GitHub App in it")
+    _conceal_key(key)
+    if installation and not (installation.isascii() and installation.isdigit()):
+        raise StepError("auth", f"{directory}/installation-id is no number; correct it, or leave it out to look it up")
+    return AppCredentials(app, key, int(installation) if installation else None, _ca(directory))
+
+
 def _token(directory: Path) -> str | None:
-    return next((text for name in TOKEN_NAMES if (text := _line(directory / name))), None)
+    return _first(directory, TOKEN_NAMES)
+
+
+def _first(directory: Path, names: tuple[str, ...]) -> str | None:
+    return next((text for name in names if (text := _line(directory / name))), None)
 
 
 def _ca(directory: Path) -> Path | None:
@@ -130,6 +171,10 @@ def _conceal(found: Credentials) -> None:
         if url.password:
             log.conceal(url.password)
             log.conceal(unquote(url.password), user=unquote(url.username or ""))
-    for line in (found.ssh_key or "").splitlines():
-        if not line.startswith("-----"):
+    _conceal_key(found.ssh_key or "")
+
+
+def _conceal_key(pem: str) -> None:
+    for line in pem.splitlines():
+        if not re.fullmatch("-----[^-]*-----", line.strip()):
             log.conceal(line)

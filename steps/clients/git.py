@@ -10,15 +10,18 @@ In that of the caller (`inherited`) git has the credential helpers, proxies and 
 
 import logging
 import os
+import random
 import re
 import shlex
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from steps.clients.credentials import Credentials
 from steps.core.repository import Repository
@@ -26,6 +29,8 @@ from steps.errors import StepError
 
 TIMEOUT = 900.0
 """Seconds that one call of git may take."""
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds, at most, between the tries of a call that reads a server."""
 
 _KEPT = {
     *("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -242,6 +247,27 @@ class Failed(Exception):
         self.stderr = stderr
         self.timed_out = timed_out
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same call may succeed in a moment."""
+        return not self.timed_out and translated(self, "").later
+
+
+Result = TypeVar("Result")
+
+
+def patiently(read: Callable[[], Result]) -> Result:
+    """What a call that only reads a server returns; when the server or the network broke it off, it is tried again."""
+    for pause in PAUSES:
+        try:
+            return read()
+        except Failed as error:
+            if not error.may_pass:
+                raise
+            _log.warning("trying again: %s", error)
+            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - so that many do not come back at once
+    return read()
+
 
 _CAUSES = (
     (
@@ -252,13 +278,22 @@ _CAUSES = (
         r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|No .* host key is known",
         ("host-key", "the host's key is not the one in known_hosts; add it there if it is right", False),
     ),
+    (
+        r"(SSL|TLS|gnutls).*(reset|SYSCALL|timed out|unexpected eof|non-properly terminated|Error in the p)|rate limit|\[remote rejected\].*Internal Server Error|error in commit_refs",
+        ("unreachable", "the connection broke off, or the server is busy; try again", True),
+    ),
     (r"certificate|SSL|TLS", ("tls", "the host's certificate is not trusted; add its authority as ca.crt to the credentials", False)),
     (r"Repository not found|repository .* not found|does not appear to be a git repo", ("not-found", "there is no such repository, or the credential may not see it", False)),
     (r"transport '.*' not allowed", ("protocol", "only https, http and ssh are used", False)),
+    (r"repository was archived", ("archived", "the repository is archived, so nothing can be written; unarchive it", False)),
     (r"protected branch|GH006|GH013|pre-receive hook declined|error: 403|Permission to .* denied|not authorized", ("refused", "the server refuses; check what the credential may do, and branch protection", False)),
     (r"No space left", ("disk", "make room", False)),
     (
-        r"Could not resolve host|Connection|connect to|timed out|timeout|early EOF|Empty reply|hung up|HTTP 5|error: (429|5)|RPC failed|Operation too slow",
+        r"not valid: is this a git repository|invalid server response|bad line length|protocol error|unexpected flush packet|expected flush|expected '?acknowledgments|expected ''|git-http-push failed",
+        ("unreachable", "the answer is not that of a git server; is the URL right, or a proxy in between?", True),
+    ),
+    (
+        r"Could not resolve host|Connection|connect to|timed out|timeout|early EOF|Empty reply|hung up|HTTP (429|5)|error: (429|5)|RPC failed|Operation too slow|transfer closed|remaining to read|(Recv|Send) failure|Broken pipe|not closed cleanly",
         ("unreachable", "the server could not be reached; try again", True),
     ),
 )  # fmt: skip

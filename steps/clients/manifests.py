@@ -10,12 +10,17 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from steps.clients.git import Failed, Git, translated
-from steps.core.pull_request import Commit
+from steps.clients.git import Failed, Git, patiently, translated
+from steps.core.pull_request import Commit, Tip, foreign
 from steps.core.repository import Branch, Person, Repository
+from steps.core.update import trailed
 from steps.errors import StepError
+
+_STALE = re.compile("stale info|is at [0-9a-f]+ but expected|reference already exists|unable to resolve reference")
+"""What git says when a branch is not where it was read."""
 
 _log = logging.getLogger("steps.manifests")
 
@@ -31,6 +36,11 @@ class Places:
     head_at: Repository
     head: Branch
 
+    @property
+    def is_fork(self) -> bool:
+        """Whether the head is in another repository; GitHub's names are alike in any case."""
+        return self.head_at.identity.lower() != self.base_at.identity.lower()
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -38,12 +48,14 @@ class Fetched:
 
     Attributes:
         base: the tip of the base branch.
+        base_tree: its tree.
         base_date: its committer date, in seconds since 1970.
         start: the commit that the working tree was made from.
         head: the tip of the head branch, or None when there is no such branch.
     """
 
     base: str
+    base_tree: str
     base_date: int
     start: str
     head: str | None
@@ -57,33 +69,31 @@ def fetch(git: Git, places: Places, start: str | None) -> Fetched:
         start: the commit that the working tree was made from; None is the tip of the base.
     """
     git.run("init", "--quiet", "--bare")
-    same = places.head_at == places.base_at
     refspecs = [f"+refs/heads/{places.base}:{_BASE}"]
     # A pattern, because git fails on a branch that is not there, and asking first would be one more request.
     head_refspec = f"+refs/heads/{places.head}*:{_HEAD}*"
-    _fetch(git, places.base_at, *refspecs, *([head_refspec] if same else []))
-    if not same:
+    _fetch(git, places.base_at, *refspecs, *([] if places.is_fork else [head_refspec]))
+    if places.is_fork:
         # git ends 1, without a word, when there is no such branch.
         _fetch(git, places.head_at, head_refspec, accept=[1])
-    tip, date = git.run("log", "-1", "--format=%H %ct", _BASE).split()
+    listed = git.run("for-each-ref", "--format=%(refname) %(objectname) %(tree) %(committerdate:unix)", "refs/apps-cd")
+    refs = {name: facts for name, *facts in map(str.split, listed.splitlines())}
+    tip, tip_tree, date = refs[_BASE]
     if start and start != tip:
         _fetch(git, places.base_at, f"+{start}:{_START}")
-    return Fetched(tip, int(date), start or tip, git.run("rev-parse", "--verify", "--quiet", _HEAD, accept=[1]) or None)
+    return Fetched(tip, tip_tree, int(date), start or tip, refs[_HEAD][0] if _HEAD in refs else None)
 
 
 def _fetch(git: Git, repository: Repository, *refspecs: str, accept: Sequence[int] = ()) -> None:
+    command = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "--", str(repository), *refspecs]
     try:
-        git.run(
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--depth=1",
-            "--",
-            str(repository),
-            *refspecs,
-            accept=accept,
-        )
+        try:
+            patiently(lambda: git.run(*command, accept=accept))
+        except Failed as error:
+            if "couldn't find remote ref" not in error.stderr:
+                raise
+            # A list of refs that was cut off is one without the last refs.
+            git.run(*command, accept=accept)
     except Failed as error:
         if "couldn't find remote ref" in error.stderr or "not our ref" in error.stderr:
             raise StepError(
@@ -184,11 +194,6 @@ def _onto_base(git: Git, fetched: Fetched, ours: str) -> str:
     return git.run("write-tree")
 
 
-def tree_of(git: Git, commit: str) -> str:
-    """The tree object of a commit."""
-    return git.run("rev-parse", f"{commit}^{{tree}}")
-
-
 def commit(git: Git, tree: str, parent: str, message: str, author: Person, date: int) -> str:
     """Make a commit; the same arguments make the same one."""
     who = {
@@ -199,18 +204,30 @@ def commit(git: Git, tree: str, parent: str, message: str, author: Person, date:
     return git.run("commit-tree", tree, "-p", parent, "-F", "-", stdin=message.encode(), environment=who)
 
 
-def commits_of_head(git: Git, places: Places, fetched: Fetched, *, tip: bool) -> list[Commit]:
+def head(git: Git, places: Places, fetched: Fetched, us: Person, *, own: bool) -> Tip | None:
+    """The head branch as it was fetched.
+
+    Args:
+        us: who our commits are by.
+        own: whether the branch is the update's; of another one that is there its tip must be ours.
+    """
+    if fetched.head is None:
+        return None
+    # The commit itself, because the history that git shows ends before its parents: it was fetched without them.
+    header, _, message = git.run("cat-file", "commit", fetched.head).partition("\n\n")
+    commits = _commits_of_head(git, places, fetched.head, fetched.base, header, tip=not own)
+    return Tip(fetched.head, trailed(message), foreign(commits, str(us)))
+
+
+def _commits_of_head(git: Git, places: Places, head: str, base: str, header: str, *, tip: bool) -> list[Commit]:
     """The commits of the head branch that the base branch lacks, newest first.
 
     Args:
+        header: that of the head's commit.
         tip: whether its tip is among them even when the base has that, too.
     """
-    if fetched.head is None:
-        return []
-    # Of the commit itself, because the history that git shows ends before its parents: it was fetched without them.
-    header = git.run("cat-file", "commit", fetched.head).partition("\n\n")[0]
     parents = [line.removeprefix("parent ") for line in header.splitlines() if line.startswith("parent ")]
-    if parents == [fetched.base]:
+    if parents == [base]:
         environment = None
     else:
         # The tips alone do not tell what lies between them; all commits without their trees do, and are small.
@@ -218,12 +235,14 @@ def commits_of_head(git: Git, places: Places, fetched: Fetched, *, tip: bool) ->
         git.run("init", "--quiet", "--bare", "history")
         command = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--filter=tree:0", "--"]
         try:
-            git.run(*command, str(places.head_at), f"{fetched.head}:{_HEAD}", environment=environment)
-            git.run(*command, str(places.base_at), f"{fetched.base}:{_BASE}", environment=environment)
+            for at, commit, ref in ((places.head_at, head, _HEAD), (places.base_at, base, _BASE)):
+                refspec = [*command, str(at), f"{commit}:{ref}"]
+                patiently(partial(git.run, *refspec, environment=environment))
         except Failed as error:
             raise translated(error, f"cannot read the history of {places.head} at {places.head_at}") from error
-    log = ["log", "--format=%H%x00%an <%ae>%x00%cn <%ce>", fetched.head]
-    lines = git.run(*log, "--not", fetched.base, environment=environment).splitlines()
+    log = ["log", "--format=%H%x00%an <%ae>%x00%cn <%ce>", head]
+    # Not splitlines: a name may hold what it takes for the end of a line.
+    lines = [line for line in git.run(*log, "--not", base, environment=environment).split("\n") if line]
     if tip and not lines:
         lines = [git.run(*log, "--max-count=1", environment=environment)]
     return [Commit(*line.split("\0")) for line in lines]
@@ -235,37 +254,72 @@ def push(git: Git, places: Places, commit: str, expected: str | None) -> None:
     Args:
         expected: the commit we read; None is a branch that was not there.
     """
-    command = [
-        "push",
-        "--quiet",
-        "--no-thin",
-        f"--force-with-lease=refs/heads/{places.head}:{expected or ''}",
-        "--",
-        str(places.head_at),
-        f"{commit}:refs/heads/{places.head}",
-    ]
     try:
         try:
-            git.run(*command)
+            _move(git, places, commit, expected)
         except Failed as error:
             if "shallow update not allowed" not in error.stderr:
                 raise
             # The fork lacks the commits between its own base and ours.
-            git.run(
-                "fetch",
-                "--quiet",
-                "--no-tags",
-                "--depth=2147483647",
-                "--",
-                str(places.base_at),
-                f"refs/heads/{places.base}",
-            )
-            git.run(*command)
+            ref = f"refs/heads/{places.base}"
+            command = ["fetch", "--quiet", "--no-tags", "--depth=2147483647", "--", str(places.base_at), ref]
+            patiently(lambda: git.run(*command))
+            _move(git, places, commit, expected)
     except Failed as error:
-        if re.search("stale info|is at [0-9a-f]+ but expected|reference already exists", error.stderr):
-            raise StepError(
-                "conflict",
-                f"{places.head} at {places.head_at} was moved by somebody else meanwhile; run again",
-                later=True,
-            ) from error
-        raise translated(error, f"cannot push {places.head} to {places.head_at}") from error
+        raise _not_moved(error, places) from error
+
+
+def delete(git: Git, places: Places, expected: str) -> None:
+    """Delete the head branch, if it is still where we read it.
+
+    Args:
+        git: in a repository, which need not have the commit.
+    """
+    try:
+        _move(git, places, None, expected)
+    except Failed as error:
+        raise _not_moved(error, places) from error
+
+
+def tip(git: Git, places: Places) -> str | None:
+    """The commit of the head branch as it is now, or None."""
+    try:
+        return _tip(git, places)
+    except Failed as error:
+        raise translated(error, f"cannot read {places.head} of {places.head_at}") from error
+
+
+def _tip(git: Git, places: Places) -> str | None:
+    ref = f"refs/heads/{places.head}"
+    listed = patiently(lambda: git.run("ls-remote", "--quiet", "--", str(places.head_at), ref))
+    return next((line.split("\t")[0] for line in listed.splitlines() if line.endswith(f"\t{ref}")), None)
+
+
+def _move(git: Git, places: Places, commit: str | None, expected: str | None) -> None:
+    """Move the head branch, or delete it; when the answer was lost the branch is looked at before the one further try.
+
+    It is looked at, too, when it is not where it was read: what carries git's requests may have sent them twice.
+    """
+    ref = f"refs/heads/{places.head}"
+    lease = f"--force-with-lease={ref}:{expected or ''}"
+    command = ["push", "--quiet", "--no-thin", lease, "--", str(places.head_at), f"{commit or ''}:{ref}"]
+    try:
+        git.run(*command)
+    except Failed as error:
+        is_stale = _STALE.search(error.stderr) is not None
+        if not error.may_pass and not is_stale:
+            raise
+        _log.warning("looking whether it was pushed all the same: %s", error)
+        if _tip(git, places) == commit:
+            return
+        if is_stale:
+            raise
+        git.run(*command)
+
+
+def _not_moved(error: Failed, places: Places) -> StepError:
+    if _STALE.search(error.stderr):
+        return StepError(
+            "conflict", f"{places.head} at {places.head_at} was moved by somebody else meanwhile; run again", later=True
+        )
+    return translated(error, f"cannot push {places.head} to {places.head_at}")

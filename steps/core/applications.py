@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from steps.core import typed_yaml
 from steps.core.build_context import SourcePath
-from steps.core.image import checked_name, checked_tag
+from steps.core.image import checked_name, checked_tag, commit_of
 from steps.core.located_yaml import Node
 from steps.core.repository import Branch, Repository
 from steps.core.text import Line
@@ -35,8 +35,6 @@ DEFAULT_TAG = "$(tag)-g$(short-commit)"
 
 _FOR_ANCHORS = "x-"
 _PLACEHOLDER = re.compile(r"\$\(([^()]*)\)")
-_DESCRIBED = re.compile(r"(?:^|-)g([0-9a-f]{4,64})(?=-|$)")
-_BARE = re.compile(r"[0-9a-f]{7,64}")
 _LABEL = re.compile(r"[^,\x00-\x1f]{1,50}")
 _REVIEWER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:/[A-Za-z0-9._-]+)?")
 
@@ -87,9 +85,7 @@ class ImageTag(str):
         )
         if match := re.fullmatch(pattern, tag):
             return str(match[1])
-        if described := _DESCRIBED.findall(tag):
-            return str(described[-1])
-        return tag if _BARE.fullmatch(tag) else None
+        return commit_of(tag)
 
 
 class Label(str):
@@ -459,6 +455,7 @@ OF_KEYS = {"labels": "labels", "reviewer": "reviewers", "draft": "draft"}
 OF_THE_PAIR = {
     "app-repo-url": "`sourceRepo` and the version's `repos`",
     "app-repo-revision": "the branch of the version's `repos`",
+    "app-repo-branch": "the branch of the version's `repos`",
     "image": "`image` or `pushedImage`, and the version's `tag`",
     "manifests-repo-url": "`manifestsRepo` and the version's `repos`",
     "manifests-repo-revision": "the branch of the version's `repos`",

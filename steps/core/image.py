@@ -12,6 +12,8 @@ _PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"(?:{_HOST}(?::[0-9]+)?/)?{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_DESCRIBED = re.compile(r"(?:^|-)g([0-9a-f]{4,64})(?=-|$)")
+_BARE = re.compile(r"[0-9a-f]{7,64}")
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,10 @@ def checked_digest(text: str) -> str:
     if not _DIGEST.fullmatch(text):
         raise ValueError(f"{text!r} is not an image digest: `sha256:` and 64 hex digits in lower case")
     return text
+
+
+def commit_of(tag: str) -> str | None:
+    """The commit, whole or its first digits, that a tag names as `git describe` does, or alone."""
+    if described := _DESCRIBED.findall(tag):
+        return str(described[-1])
+    return tag if _BARE.fullmatch(tag) else None

@@ -27,6 +27,7 @@ OLD_PIPELINE = "ci-pipeline"
 PARAMS = {
     "app-repo-url": "string",
     "app-repo-revision": "string",
+    "app-repo-branch": "string",
     "path-to-context": "string",
     "path-to-docker-file": "string",
     "image": "string",
@@ -46,7 +47,10 @@ PARAMS = {
     "labels": "string",
     "reviewer": "string",
     "author": "string",
+    "title": "string",
     "draft": "string",
+    "auto-merge": "string",
+    "dashboard-url": "string",
     "github-url": "string",
     "depth": "string",
     "submodules": "string",
@@ -346,6 +350,7 @@ def _own_params(pair: Pair, commit: str, tag: str) -> dict[str, Value]:
     return {
         "app-repo-url": str(pair.source.repository),
         "app-repo-revision": commit,
+        "app-repo-branch": str(pair.source.branch),
         "path-to-context": str(pair.context),
         "path-to-docker-file": str(pair.dockerfile),
         "image": f"{pair.pushed_image}:{tag}",

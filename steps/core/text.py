@@ -52,10 +52,14 @@ class FilePath(Line):
 
 
 def shown(text: str) -> str:
-    """A text as one line of a terminal: what would act on it, or show it in another order, as an escape."""
-    hidden = _CONTROL.sub(_escape, text)
-    return _REORDERING.sub(_escape, hidden)
+    """A text as one line: what would act on a terminal, show it in another order, or not be seen, as an escape."""
+    return "".join(each if each.isprintable() else _escape(each) for each in text)
 
 
-def _escape(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")
+def shown_lines(text: str) -> str:
+    """The same of several lines, which stay, as their tabs do."""
+    return "".join(each if each.isprintable() or each in "\n\t" else _escape(each) for each in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from steps import log
-from steps.clients.credentials import Credentials, read, read_token
+from steps.clients.credentials import AppCredentials, Credentials, read, read_app, read_token
 from steps.core.repository import Repository
 from steps.errors import StepError
 
@@ -102,6 +102,48 @@ def test_a_token_is_read_from_a_file_or_from_a_secrets_directory(tmp_path: Path)
 def test_a_token_directory_must_hold_a_token(tmp_path: Path) -> None:
     with pytest.raises(StepError, match=f" the directory {tmp_path} holds no file `token`$"):
         read_token(secret(tmp_path, {"ca.crt": "PEM"}))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param({"app-id": "42\n", "private-key": KEY}, AppCredentials("42", KEY), id="an ID and a key"),
+        pytest.param({"id": "Iv1.abc", "privateKey": KEY}, AppCredentials("Iv1.abc", KEY), id="their shorter names"),
+        pytest.param(
+            {"app-id": "42", "private-key.pem": KEY, "installation-id": "5\n"},
+            AppCredentials("42", KEY, 5),
+            id="the key as GitHub's file, and an installation",
+        ),
+    ],
+)
+def test_a_directory_holds_an_app_as(tmp_path: Path, files: dict[str, str], expected: AppCredentials) -> None:
+    assert read_app(secret(tmp_path, files)) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        pytest.param(
+            {"private-key": KEY},
+            "{directory} holds no file `app-id`; put the ID of the GitHub App in it",
+            id="no ID",
+        ),
+        pytest.param(
+            {"app-id": "42", "private-key": ""},
+            "{directory} holds no file `private-key`; put a private key of the GitHub App in it",
+            id="no key",
+        ),
+        pytest.param(
+            {"app-id": "42", "private-key": KEY, "installation-id": "on kubeflow"},
+            "{directory}/installation-id is no number; correct it, or leave it out to look it up",
+            id="an installation by another name",
+        ),
+    ],
+)
+def test_an_app_is_refused_with(tmp_path: Path, files: dict[str, str], problem: str) -> None:
+    with pytest.raises(StepError) as caught:
+        read_app(secret(tmp_path, files))
+    assert (caught.value.reason, str(caught.value)) == ("auth", problem.format(directory=tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from steps.clients.credentials import Credentials
-from steps.clients.git import Children, Failed, Git, inherited, isolated, translated
+from steps.clients.git import PAUSES, Children, Failed, Git, inherited, isolated, patiently, translated
 from steps.core.repository import Repository
 from steps.errors import StepError
 from tests.sandbox.http_server import Call, Response, Server
@@ -201,6 +202,39 @@ def test_a_credential_does_not_cross_the_network_in_the_clear(tmp_path: Path) ->
         pytest.param(
             "fatal: unable to access 'https://h/': Empty reply from server", "unreachable", True, id="no reply at all"
         ),
+        pytest.param(
+            "fatal: unable to access 'https://h/o/n/': transfer closed with 54 bytes remaining to read",
+            "unreachable",
+            True,
+            id="a connection that is cut within an answer",
+        ),
+        pytest.param(
+            "error: RPC failed; HTTP 429 curl 22 The requested URL returned error: 429",
+            "unreachable",
+            True,
+            id="a limit of requests",
+        ),
+        pytest.param(
+            "fatal: https://h/o/n.git/info/refs not valid: is this a git repository?",
+            "unreachable",
+            True,
+            id="a page of a proxy in place of git's answer",
+        ),
+        pytest.param(
+            "fatal: unable to access 'https://h/': OpenSSL SSL_read: Connection reset by peer, errno 104",
+            "unreachable",
+            True,
+            id="a connection over TLS that was reset",
+        ),
+        pytest.param(
+            "fatal: unable to access 'https://h/': gnutls_handshake() failed: The TLS connection was non-properly terminated.",
+            "unreachable",
+            True,
+            id="one that broke off",
+        ),
+        pytest.param(
+            " ! [remote rejected] x -> x (Internal Server Error)", "unreachable", True, id="a server that is in trouble"
+        ),
         pytest.param("fatal: something new", "git", False, id="what nobody has seen yet"),
     ],
 )
@@ -387,3 +421,64 @@ def test_children_that_are_done_are_left_alone() -> None:
     assert process.poll() is None
     process.kill()
     process.wait()
+
+
+TORN = "fatal: unable to access 'https://example.com/o/n/': The requested URL returned error: 502"
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What was slept, which takes no time."""
+    seconds: list[float] = []
+    monkeypatch.setattr(time, "sleep", seconds.append)
+    return seconds
+
+
+class Read:
+    """A read that fails as often as it is told to, and how often it was called."""
+
+    def __init__(self, *failures: Failed) -> None:
+        self._failures = list(failures)
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self._failures:
+            raise self._failures.pop(0)
+        return "read"
+
+
+@pytest.mark.parametrize("failures", range(4))
+def test_a_read_that_the_server_broke_off_is_tried_again(
+    slept: list[float], caplog: pytest.LogCaptureFixture, failures: int
+) -> None:
+    read = Read(*[Failed("fetch", 128, TORN)] * failures)
+    assert patiently(read) == "read"
+    assert (read.calls, len(caplog.messages)) == (failures + 1, failures)
+    assert [pause / 2 <= seconds <= pause for seconds, pause in zip(slept, PAUSES, strict=False)] == [True] * failures
+
+
+def test_a_read_that_the_server_breaks_off_four_times_is_given_up(slept: list[float]) -> None:
+    read = Read(*[Failed("fetch", 128, TORN)] * 9)
+    with pytest.raises(Failed):
+        patiently(read)
+    assert (read.calls, len(slept)) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(
+            Failed("fetch", 128, "fatal: Authentication failed for 'https://example.com/o/n'"), id="no access"
+        ),
+        pytest.param(Failed("fetch", 128, "fatal: couldn't find remote ref refs/heads/x"), id="what is not there"),
+        pytest.param(
+            Failed("fetch", -1, "git fetch took more than 900 s: timed out", timed_out=True), id="a time that is over"
+        ),
+    ],
+)
+def test_a_read_that_will_not_do_better_is_tried_once(slept: list[float], failure: Failed) -> None:
+    read = Read(failure)
+    with pytest.raises(Failed) as caught:
+        patiently(read)
+    assert (caught.value, read.calls, slept) == (failure, 1, [])

@@ -92,7 +92,8 @@ def alone(update: Update, world: World) -> Object:
     known = {param["name"] for param in task["spec"]["params"]}
     params = {name: value for name, value in given.items() if name in known}
     params["image"] = f"{world.image('example/webapp')}:v1@sha256:{'0' * 64}"
-    names = [each["name"] for each in task["spec"]["workspaces"]]
+    bound = {each["name"] for each in whole["spec"]["workspaces"]}
+    names = [each["name"] for each in task["spec"]["workspaces"] if each["name"] in bound]
     part = {
         "name": "update-manifests",
         "taskRef": {"kind": "Task", "name": "update-manifests"},

@@ -47,7 +47,7 @@ def home(tmp_path: Path) -> Path:
     directory = tmp_path / "home"
     (directory / ".docker").mkdir(parents=True)
     (directory / ".docker" / "config.json").write_text(json.dumps({"auths": {}}))
-    for name in ("TOKEN_FILE", "KEY_FILE", "KNOWN_HOSTS_FILE"):
+    for name in ("TOKEN_FILE", "KEY_FILE", "KNOWN_HOSTS_FILE", "PEM_FILE"):
         (directory / name).write_text(TOKEN)
     return directory
 
@@ -127,7 +127,11 @@ def test_the_credentials_are_made_as_it_says(cluster_world: ClusterWorld, home: 
     for line in commands("Credentials"):
         shell(here(line, cluster_world), home)
     secrets = {each["metadata"]["name"]: sorted(each["data"]) for each in cluster_world.get("secrets")["items"]}
-    assert secrets == {"git-credentials": ["token"], "git-over-ssh": ["known_hosts", "ssh-privatekey"]}
+    assert secrets == {
+        "git-credentials": ["token"],
+        "git-over-ssh": ["known_hosts", "ssh-privatekey"],
+        "github-app": ["app-id", "private-key"],
+    }
     account = cluster_world.get("serviceaccount", "apps-cd-build")
     annotations = account["metadata"]["annotations"]
     assert annotations["iam.gke.io/gcp-service-account"] == "ACCOUNT@PROJECT.iam.gserviceaccount.com"

@@ -636,7 +636,7 @@ RENDERED = """\
 apiVersion: tekton.dev/v1
 kind: PipelineRun
 metadata:
-  name: web-v1-01234567-3b1b7405
+  name: web-v1-01234567-487c7601
   namespace: kf
   labels:
     team: web
@@ -667,6 +667,8 @@ spec:
       value: https://github.com/o/code.git
     - name: app-repo-revision
       value: 0123456789abcdef0123456789abcdef01234567
+    - name: app-repo-branch
+      value: main
     - name: path-to-docker-file
       value: services/web/Dockerfile
     - name: image
@@ -710,7 +712,7 @@ spec:
 
 def test_a_run_is_its_template_with_what_the_pair_says() -> None:
     run = render(whole(TEMPLATE), pair(MORE), COMMIT)
-    assert run == Run("web-v1-01234567-3b1b7405", "eu.r.io/team/web:1.10-g01234567", RENDERED)
+    assert run == Run("web-v1-01234567-487c7601", "eu.r.io/team/web:1.10-g01234567", RENDERED)
 
 
 def test_a_run_of_a_pipeline_that_is_written_out_has_no_reference() -> None:
@@ -724,7 +726,7 @@ def test_parameters_stand_in_the_order_of_template_pair_and_pipeline() -> None:
     run = render(whole(text), pair("params: [{name: symlinks, value: keep}, {name: depth, value: 1}]"), COMMIT)
     names = [param["name"] for param in yaml.safe_load(run.text)["spec"]["params"]]
     of_the_pair = ["version", "depth", "symlinks"]
-    always = (*list(PARAMS)[:9], "application")
+    always = (*list(PARAMS)[:10], "application")
     assert names == [*of_the_pair, *always]
 
 
@@ -779,7 +781,7 @@ def test_another_name_is_made_by_another(text: str, changes: dict[str, Any], com
 
 def test_no_other_name_is_made_by_the_order_of_labels_or_by_a_comment() -> None:
     text = TEMPLATE.replace("{team: web, apps-cd/version: none}", "{apps-cd/version: none, team: web}")
-    assert render(whole(f"# a comment\n{text}"), pair(MORE), COMMIT).name == "web-v1-01234567-3b1b7405"
+    assert render(whole(f"# a comment\n{text}"), pair(MORE), COMMIT).name == "web-v1-01234567-487c7601"
 
 
 @pytest.mark.parametrize(

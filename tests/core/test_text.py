@@ -1,6 +1,6 @@
 import pytest
 
-from steps.core.text import FilePath, Line, Text
+from steps.core.text import FilePath, Line, Text, shown, shown_lines
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,29 @@ def test_a_text_has_no_other_control_character(text: str, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared
         Text.parse(text)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param("naïve café, 中文, 🎉", "naïve café, 中文, 🎉", id="what is seen"),
+        pytest.param("C:\\new", "C:\\new", id="a backslash"),
+        pytest.param("a\tb\r\nc", r"a\tb\r\nc", id="tabs and line ends"),
+        pytest.param("\x1b[31mred\x07", r"\x1b[31mred\x07", id="what acts on a terminal"),
+        pytest.param("a\x85b\u2028c", r"a\x85b\u2028c", id="line ends of Unicode"),
+        pytest.param("gpj.\u202eexe\u2066", r"gpj.\u202eexe\u2066", id="writing directions"),
+        pytest.param("a\u200bb\u200dc\ufeffd\xade", r"a\u200bb\u200dc\ufeffd\xade", id="what has no width"),
+        pytest.param("a\U000e0041", r"a\U000e0041", id="a letter that is never seen"),
+        pytest.param("a\xa0b", r"a\xa0b", id="a blank that is none"),
+        pytest.param("a\udc80b", r"a\udc80b", id="a byte that is no text"),
+    ],
+)
+def test_what_is_not_seen_is_shown_as_an_escape(text: str, line: str) -> None:
+    assert shown(text) == line
+
+
+def test_lines_that_are_shown_stay_lines() -> None:
+    assert shown_lines("-\ta\r\n+\tb\u202e\n") == "-\ta\\r\n+\tb\\u202e\n"
 
 
 @pytest.mark.parametrize(

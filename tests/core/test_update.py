@@ -1,9 +1,21 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from steps.core.repository import Branch
-from steps.core.update import Application, Version, branch, marked_commit, marker
+from steps.core.update import (
+    OPENING,
+    Application,
+    Update,
+    Version,
+    branch,
+    marked,
+    marker,
+    remark_marker,
+    trailed,
+    trailer,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40
@@ -106,22 +118,77 @@ def test_the_longest_branch_is_one_that_github_takes() -> None:
     assert len(branch(Application.parse("a" * 100), Version.parse("b" * 100))) <= 244
 
 
-@pytest.mark.parametrize("commit", [pytest.param(COMMIT, id="SHA-1"), pytest.param("0" * 64, id="SHA-256")])
-def test_a_marker_is_read_back(commit: str) -> None:
-    assert marked_commit(f"Text.\n\n{marker(commit)}") == commit
+LEAST = Update("web", "main")
+WHOLE = Update(
+    "web",
+    "release/1.10",
+    f"[fd00::1]:5000/team/web:v1-@sha256:{'0' * 64}",
+    source=COMMIT,
+    source_date=1767323046,
+    commit="f" * 64,
+)
 
 
 @pytest.mark.parametrize(
-    ("body", "commit"),
+    ("what", "text"),
+    [
+        pytest.param(LEAST, "application=web version=main", id="an update without a commit"),
+        pytest.param(
+            WHOLE,
+            f"application=web version=release/1.10 image=[fd00::1]:5000/team/web:v1-@sha256:{'0' * 64} source={COMMIT} "
+            f"source-date=1767323046 commit={'f' * 64}",
+            id="one with all that can be told",
+        ),
+    ],
+)
+def test_an_update_is_noted_in_a_body_and_read_back(what: Update, text: str) -> None:
+    assert (marker(what), marked(f"Text.\n\n{marker(what)}")) == (f"<!-- apps-cd {text} -->", what)
+
+
+def test_the_message_of_a_commit_notes_all_but_the_commit_itself_and_the_image() -> None:
+    least = replace(WHOLE, image=None, commit=None)
+    text = f"Apps-cd: application=web version=release/1.10 source={COMMIT} source-date=1767323046"
+    assert (trailer(WHOLE), trailed(f"Title\n\nText.\n\n{trailer(WHOLE)}\n")) == (text, least)
+    assert trailed(f"Title\n\n{trailer(LEAST)}\n\n{trailer(WHOLE)}\n") == least
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
     [
         pytest.param("", None, id="no body"),
         pytest.param("A text of a person.", None, id="no marker"),
-        pytest.param(f"Text of {COMMIT}.", None, id="a commit without a marker"),
-        pytest.param("<!-- apps-cd commit=0123abc -->", None, id="an abbreviated commit"),
-        pytest.param(f"<!-- other commit={COMMIT} -->", None, id="a marker of another program"),
-        pytest.param(f"{marker(COMMIT)}\r\n\r\nAdded by a person.", COMMIT, id="a marker with text behind it"),
-        pytest.param(f"{marker(OTHER)}\n\n{marker(COMMIT)}", COMMIT, id="the last of two, for ours is at the end"),
+        pytest.param("<!-- apps-cd application=web -->", None, id="a marker without a version"),
+        pytest.param("<!-- other application=web version=main -->", None, id="a marker of another program"),
+        pytest.param("<!-- apps-cd application=web version=main>x -->", None, id="a value with what ends a comment"),
+        pytest.param(remark_marker("in-base"), None, id="the marker of a comment"),
+        pytest.param(f"{marker(LEAST)}\r\n\r\nAdded by a person.", LEAST, id="a marker with text behind it"),
+        pytest.param(f"{OPENING}\n{marker(WHOLE)}\n\n{marker(LEAST)}", WHOLE, id="one quoted behind ours"),
+        pytest.param(f"{marker(LEAST)}\n{OPENING}\n{marker(WHOLE)}", WHOLE, id="one quoted before ours"),
+        pytest.param(
+            "<!-- apps-cd application=web version=main source=0123abc commit=HEAD source-date=-1 -->",
+            LEAST,
+            id="a marker without what is no commit and no date",
+        ),
+        pytest.param("<!-- apps-cd application=web version=main new=1 -->", LEAST, id="a marker of a later release"),
     ],
 )
-def test_a_body_names_the_commit_it_describes(body: str, commit: str | None) -> None:
-    assert marked_commit(body) == commit
+def test_a_body_says_what_it_proposes(body: str, what: Update | None) -> None:
+    assert marked(body) == what
+
+
+@pytest.mark.parametrize(
+    ("what", "key"),
+    [
+        pytest.param(WHOLE, COMMIT, id="the source commit"),
+        pytest.param(Update("web", "main", "web:v1", commit=OTHER), "web:v1", id="without one the image"),
+        pytest.param(Update("web", "main", commit=OTHER), OTHER, id="without both the commit of the branch"),
+    ],
+)
+def test_what_a_person_refuses_is(what: Update, key: str) -> None:
+    assert what.key == key
+
+
+def test_an_update_is_of_another_one_when_application_and_version_are_the_same() -> None:
+    assert LEAST.is_of(Update("web", "main", "web:v1"))
+    assert not LEAST.is_of(Update("web", "v1"))
+    assert not LEAST.is_of(Update("api", "main"))

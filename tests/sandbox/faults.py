@@ -5,12 +5,11 @@ and on nothing else: runs repeat, whatever goes on beside them.
 """
 
 import dataclasses
-import itertools
 import json
 import math
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -88,8 +87,8 @@ class Profile:
         }
 
 
-REQUIREMENT_2 = Profile()
-"""Requirement 2 of the project's reliability goals: no duplicate effects under these."""
+BAD_DAY = Profile()
+"""What no effect is to be there twice under."""
 NONE = Profile(server_error=0, drop=0, too_many=0, secondary=0, redirect=0, html=0)
 
 
@@ -150,17 +149,6 @@ class Faults:
         self._refused_once: set[tuple[str, str]] = set()
         self._waits: dict[str | None, float] = {}
         self._listed_from: dict[int, float] = {}
-
-    def write_gaps(self) -> dict[tuple[str | None, str], list[float]]:
-        """For each login and repository, the seconds from one REST write to the next; a redirected one is not counted."""
-        times: dict[tuple[str | None, str], list[float]] = defaultdict(list)
-        for record in self.log:
-            if record.is_write:
-                times[record.login, record.repository].append(record.time)
-        return {
-            key: [later - earlier for earlier, later in itertools.pairwise(sorted(moments))]
-            for key, moments in times.items()
-        }
 
     def listed(self, items: list[Any]) -> list[Any]:
         """The items of a list that do not lag behind."""
@@ -240,7 +228,8 @@ class Faults:
                 drawn = random.random()
                 if asked.service == "rest" and drawn > 0.75:
                     return "primary", self._exhausted(asked, random)
-                return fault, self._limited(403, asked, random, waits=drawn < 0.5)
+                # Git is told by 429 alone; its 403 is for those who may not.
+                return fault, self._limited(403 if asked.service == "rest" else 429, asked, random, waits=drawn < 0.5)
             case "redirect":
                 assert asked.by_id
                 return fault, moved(asked.call, asked.by_id)

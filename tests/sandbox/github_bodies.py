@@ -16,6 +16,7 @@ from tests.sandbox.github_state import (
     Milestone,
     PullRequest,
     Repository,
+    ReviewRequest,
     Status,
     User,
     World,
@@ -288,6 +289,26 @@ class Bodies:
             "updated_at": comment.updated_at,
             "author_association": self._association(comment.user, repository),
             "performed_via_github_app": None,
+        }
+
+    def review_requested(self, request: ReviewRequest, issue: Issue) -> Body:
+        repository, of = issue.repository, request.of
+        return {
+            "id": request.id,
+            "node_id": node_id("RRE", request.id),
+            "url": f"{self._api}/repos/{repository.full_name}/issues/events/{request.id}",
+            "actor": self.user(request.by),
+            "event": "review_requested",
+            "commit_id": None,
+            "commit_url": None,
+            "created_at": request.created_at,
+            "performed_via_github_app": None,
+            "review_requester": self.user(request.by),
+            **(
+                {"requested_team": self.team(of, repository)}
+                if isinstance(of, str)
+                else {"requested_reviewer": self.user(of)}
+            ),
         }
 
     def _discussion(self, issue: Issue) -> Body:

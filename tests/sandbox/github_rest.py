@@ -23,6 +23,7 @@ from tests.sandbox.github_state import (
     Milestone,
     PullRequest,
     Repository,
+    ReviewRequest,
     Status,
     User,
     World,
@@ -799,8 +800,11 @@ def request_reviewers(x: Exchange, number: str) -> Answer:
             "Reviews may only be requested from collaborators. One or more of the users or teams you specified is not "
             f"a collaborator of the {x.repository.full_name} repository.",
         )
-    pull.reviewers += [user for user in found if user not in pull.reviewers]
-    pull.teams += [team for team in teams if team not in pull.teams]
+    people = [user for user in found if user not in pull.reviewers]
+    groups = [team for team in teams if team not in pull.teams]
+    pull.reviewers += people
+    pull.teams += groups
+    pull.review_requests += [ReviewRequest(x.world.new_id(), x.asker, each) for each in (*people, *groups)]
     pull.updated_at = now()
     x.effects.append(f"request review of {number}")
     return x.bodies.pull(pull)
@@ -953,6 +957,14 @@ def create_comment(x: Exchange, number: str) -> Answer:
     issue.updated_at = now()
     x.effects.append(f"comment on {number}")
     return x.bodies.comment(comment, issue)
+
+
+@route("GET", "/repos/{owner}/{repo}/issues/{number}/events", "list[ReviewRequestedIssueEvent]")
+def list_events(x: Exchange, number: str) -> Answer:
+    """Those of requested reviews; of others GitHub has more than forty kinds."""
+    issue = x.issue(number)
+    requests = issue.review_requests if isinstance(issue, PullRequest) else []
+    return [x.bodies.review_requested(request, issue) for request in requests]
 
 
 @route("GET", "/repos/{owner}/{repo}/issues/comments/{number}", "IssueComment")

@@ -102,6 +102,15 @@ class Status:
     created_at: str = field(default_factory=now)
 
 
+@dataclass(eq=False)
+class ReviewRequest:
+    id: int
+    by: User
+    of: "User | str"
+    """A person, or the slug of a team."""
+    created_at: str = field(default_factory=now)
+
+
 @dataclass(eq=False, kw_only=True)
 class Issue:
     id: int
@@ -147,6 +156,8 @@ class PullRequest(Issue):
     maintainer_can_modify: bool
     reviewers: list[User] = field(default_factory=list)
     teams: list[str] = field(default_factory=list)
+    review_requests: "list[ReviewRequest]" = field(default_factory=list)
+    """All that there ever were."""
     base_when_closed: str | None = None
     merged_at: str | None = None
     merged_by: User | None = None

@@ -18,6 +18,9 @@ from tests.sandbox.tekton import Invalid, Object, Unwritten, Value
 TEKTON = containers.REPOSITORY / "tekton"
 
 _CONTAINERS_MESSAGE, _PODS_MESSAGES = 4096, 12288  # bytes that Kubernetes keeps of termination messages
+_SUFFIX = "x7k2p"
+"""What the API server appends to a generateName; another each time."""
+NAMESPACE = "apps-cd"
 _STARTED_AT = {"key": "StartedAt", "value": "2026-01-31T23:59:59.999Z", "type": 3}
 
 Files = Mapping[str, str | bytes]
@@ -196,7 +199,7 @@ class _Execution:
         self, runner: Runner, document: Object, where: str, directory: Path, keys: Mapping[str, Mapping[str, Files]]
     ) -> None:
         metadata = document["metadata"]
-        self.run = Run(metadata.get("name") or metadata.get("generateName", ""))
+        self.run = Run(metadata.get("name") or f"{metadata.get('generateName', '')}{_SUFFIX}")
         self._runner, self._directory, self._keys = runner, directory, keys
         self._spec, self._where = document["spec"], where
         self._cancelled = threading.Event()
@@ -211,6 +214,7 @@ class _Execution:
     def carry_out(self, params: Mapping[str, Value]) -> None:
         pipeline, where = self._pipeline()
         values = tekton.params(pipeline, {**tekton.by_name(self._spec.get("params", [])), **params}, self._where)
+        values["context.pipelineRun.name"] = self.run.name
         volumes = self._volumes(pipeline)
         specs = {each["name"]: self._object("Task", each["taskRef"]["name"], where) for each in pipeline["tasks"]}
         for each in self._spec.get("taskRunSpecs", []):
@@ -284,6 +288,7 @@ class _Execution:
         self, task: Task, spec: Object, given: Mapping[str, Value], bound: Mapping[str, Path | None], where: str
     ) -> None:
         values = tekton.params(spec, given, where)
+        values["context.taskRun.namespace"] = NAMESPACE
         declared = {each["name"]: each.get("optional", False) for each in spec.get("workspaces", [])}
         if unknown := sorted(bound.keys() - declared.keys()):
             raise Invalid(f"{where}: there is no workspace {', '.join(unknown)}")

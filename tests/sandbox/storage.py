@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -32,6 +33,8 @@ class Storage:
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[tuple[str, str, int]] = []
+        self.after_effect: Callable[[str], None] | None = None
+        """Is called right after a write took effect and before the reply is sent."""
         self._store = _Store(use_memory_fs=True)
         self._lock = threading.Lock()
         self._server = Server(host, port, self._answer)
@@ -58,6 +61,8 @@ class Storage:
         with self._lock:
             response = self._respond(call)
             self.requests.append((call.method, call.path, response.status))
+        if self.after_effect and call.method != "GET" and response.status < 400:
+            self.after_effect(f"{call.method} {call.path}")
         return response
 
     def _respond(self, call: Call) -> Response:

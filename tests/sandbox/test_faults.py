@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.sandbox.faults import NONE, REQUIREMENT_2, Asked, Faults, Profile, Record
+from tests.sandbox.faults import BAD_DAY, NONE, Asked, Faults, Profile, Record
 from tests.sandbox.github import GitHub
 from tests.sandbox.http_server import Call, Response, Server
 from tests.sandbox.worktree import Worktree
@@ -315,13 +315,13 @@ def met(scene: Scene, profile: Profile, seed: int, *, beside: bool = False) -> l
 
 def test_the_same_seed_makes_the_same_faults_whatever_goes_on_beside(scene: Scene) -> None:
     scene.server.add_repository("org/other")
-    first = met(scene, REQUIREMENT_2, 7)
-    assert met(scene, REQUIREMENT_2, 7, beside=True) == first
-    assert met(scene, REQUIREMENT_2, 8) != first
+    first = met(scene, BAD_DAY, 7)
+    assert met(scene, BAD_DAY, 7, beside=True) == first
+    assert met(scene, BAD_DAY, 8) != first
 
 
 def test_the_shares_are_those_of_the_profile(scene: Scene) -> None:
-    faults = scene.meet(REQUIREMENT_2)
+    faults = scene.meet(BAD_DAY)
     call = Call("GET", PULLS, Message(), io.BytesIO(), "http://github.test")
     for number in range(4000):
         asked = Asked(call, "rest", f"org/{number}", "http://github.test/by-id", "alice", "alice")
@@ -383,30 +383,10 @@ def test_who_does_not_wait_is_impatient(scene: Scene, profile: Profile) -> None:
     assert len(faults.impatient) == 1
 
 
-def test_gaps_are_those_between_the_writes_of_a_login_to_a_repository(scene: Scene) -> None:
-    scene.server.add_repository("org/other", writers=["alice"])
-    faults = scene.meet(NONE)
-    for seconds, method, path, login in (
-        (0, "POST", COMMENTS, "alice"),
-        (1, "GET", COMMENTS, "alice"),
-        (0.5, "POST", COMMENTS, "bot"),
-        (0, "POST", COMMENTS, "alice"),
-        (0.25, "POST", f"{API}/repos/org/other/issues", "alice"),
-        (2, "POST", COMMENTS, "alice"),
-    ):
-        scene.clock.now += seconds
-        scene.ask(method, path, COMMENT | {"title": "Issue"} if path != COMMENTS else COMMENT, login=login)
-    assert faults.write_gaps() == {
-        ("alice", "org/app"): [1.5, 2.25],
-        ("bot", "org/app"): [],
-        ("alice", "org/other"): [],
-    }
-
-
 def test_a_write_that_follows_its_redirect_is_one(scene: Scene) -> None:
     faults = scene.meet(replace(NONE, redirect=1))
     requests.post(
         scene.server.url + COMMENTS, json=COMMENT, headers={"Authorization": "token alice"}, timeout=10
     ).raise_for_status()
     assert [record.status for record in faults.log] == [307, 201]
-    assert faults.write_gaps() == {("alice", "org/app"): []}
+    assert [record.is_write for record in faults.log] == [False, True]

@@ -352,7 +352,7 @@ def test_a_step_that_fails_ends_the_run(tmp_path: Path) -> None:
     assert (
         run.describe()
         == """\
-t-: Failed. Task fail, step fail: exited with code 3
+t-x7k2p: Failed. Task fail, step fail: exited with code 3
 --- keep, write: sh -euc printf %s "$1" > "$2" sh kept /tekton/steps/step-write/results/text
 --- exit code 0
     text: kept
@@ -556,9 +556,9 @@ TASKS = [use("keep", "keep")]
             id="a list within a text",
         ),
         pytest.param(
-            {"pipelineSpec": {"tasks": [use("a", "say", params=given(word="$(context.pipelineRun.name)"))]}},
+            {"pipelineSpec": {"tasks": [use("a", "say", params=given(word="$(context.pipelineRun.uid)"))]}},
             [],
-            "the Pipeline of the PipelineRun, task a, parameter word: $(context.pipelineRun.name) stands for nothing here",
+            "the Pipeline of the PipelineRun, task a, parameter word: $(context.pipelineRun.uid) stands for nothing here",
             id="a reference that Tekton knows and the runner does not",
         ),
         pytest.param(

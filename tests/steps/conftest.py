@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.sandbox.worktree import Worktree
 from tests.steps import kubeflow as kubeflow_files
 
 if TYPE_CHECKING:
+    from tests.steps.manifests import Manifests
     from tests.steps.remotes import Remotes
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +127,22 @@ def on_request(github: GitHub, tell: Callable[[Request], None]) -> None:
             tell(request)
 
     github.requests = Log(github.requests)
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.steps.manifests import make_history
+
+    return make_history(tmp_path_factory.mktemp("history") / "tree")
+
+
+@pytest.fixture
+def manifests(github: GitHub, history: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> "Manifests":
+    """A repository kubeflow/manifests, and a working tree of it; what a step waits for takes no time."""
+    from tests.steps.manifests import make_manifests
+
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    return make_manifests(github, history, tmp_path, run)
 
 
 @pytest.fixture

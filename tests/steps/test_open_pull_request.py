@@ -1,7 +1,6 @@
 """open_pull_request against a real git server and GitHub's REST interface: what it proposes, and what it leaves alone."""
 
 import base64
-import functools
 import json
 import os
 import re
@@ -17,121 +16,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from steps.open_pull_request import AUTHOR, open_pull_request
+from steps.clients.github_account import App
+from steps.core.repository import Repository, Server
+from steps.core.update import AUTHOR
 from tests.sandbox import ssh
-from tests.sandbox.bare_repository import environment
+from tests.sandbox.faults import BAD_DAY, NONE, Asked, Faults
 from tests.sandbox.github import GitHub, PullRequestFacts, Request
+from tests.sandbox.http_server import Response
 from tests.sandbox.worktree import Worktree
-from tests.steps.conftest import ROOT, Outcome, Run, in_2026, on_request, process, publish, running
-
-TOKEN = "token-of-bot"
-BRANCH = "apps-cd/v1/web"
-REF = f"refs/heads/{BRANCH}"
-ALICE = "alice <alice@users.noreply.github.com>"
-NAMES = ("pull-request-url", "pull-request-number", "operation")
-KUSTOMIZATION = "apps/web/kustomization.yaml"
-V1, V2, V3 = (f"images:\n- name: web\n  newTag: {tag}\n" for tag in ("v1", "v2", "v3"))
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of alice's, with a submodule `vendor`, and files that are checked out with other line ends:
-
-    one ─── two    main
-    """
-    tree = in_2026(Worktree(tmp_path_factory.mktemp("history") / "tree"))
-    (tree.path / "docs").mkdir()
-    (tree.path / "link").symlink_to("docs/old.md")
-    (tree.path / "run").touch(mode=0o755)
-    tree.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},vendor")
-    (tree.path / "vendor").mkdir()
-    tree.commit("one", {KUSTOMIZATION: V1, ".gitignore": "*.log\n", ".gitattributes": "*.bat text eol=crlf\n"})
-    tree.commit("two", {"docs/old.md": "old\n", "docs/keep.log.md": "kept\n", "win.bat": "a\r\nb\r\n"})
-    return tree.path
-
-
-@dataclass
-class Manifests:
-    """kubeflow/manifests: as GitHub has it, as alice has it, and the working tree that a step has edited.
-
-    Attributes:
-        history: what it was like at first.
-        flags: for a step that proposes the tree.
-    """
-
-    github: GitHub
-    bare: Path
-    history: Path
-    tree: Path
-    flags: dict[str, Any]
-    run: Run
-
-    @functools.cached_property
-    def alice(self) -> Worktree:
-        return in_2026(Worktree(shutil.copytree(self.history, self.tree.parent / "alice", symlinks=True)))
-
-    def open(self, **flags: Any) -> Outcome:
-        return self.run(open_pull_request, **self.flags | flags)
-
-    def edit(self, text: str) -> None:
-        (self.tree / KUSTOMIZATION).write_text(text)
-
-    def git(self, *arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=self.bare, env=environment(), check=True, capture_output=True, text=True
-        ).stdout
-
-    def push(self, source: str = "HEAD", branch: str = "main") -> None:
-        self.alice.git("push", "--quiet", "--force", self.bare, f"{source}:refs/heads/{branch}")
-
-    def tip(self, branch: str = BRANCH) -> str:
-        return self.git("rev-parse", f"refs/heads/{branch}").strip()
-
-    @property
-    def pull_requests(self) -> list[PullRequestFacts]:
-        return self.github.pull_requests("kubeflow/manifests")
-
-    @property
-    def results(self) -> dict[str, str]:
-        directory = self.tree.parent
-        return {name: (directory / name).read_text() for name in NAMES if (directory / name).exists()}
-
-    @property
-    def refs(self) -> str:
-        return self.git("for-each-ref")
-
-    def writes(self) -> list[str]:
-        """The requests so far that could have changed something."""
-        return [request.path for request in self.github.requests if is_write(request)]
-
-    def page(self, number: int) -> str:
-        return f"{self.github.url}/kubeflow/manifests/pull/{number}"
-
-
-def is_write(request: Request) -> bool:
-    return "git-receive-pack" in request.path or (request.method != "GET" and "git-upload-pack" not in request.path)
-
-
-@pytest.fixture
-def manifests(github: GitHub, history: Path, tmp_path: Path, run: Run) -> Manifests:
-    bare = github.add_repository("kubeflow/manifests", writers=["alice", "bot"])
-    tree = shutil.copytree(history, tmp_path / "tree", symlinks=True, ignore=shutil.ignore_patterns(".git"))
-    (tmp_path / "token").write_text(f"{TOKEN}\n")
-    publish(history, bare)
-    flags = {
-        "repo_dir": tree,
-        "url": f"{github.url}/kubeflow/manifests.git",
-        "base": "main",
-        "base_commit": (bare / "refs/heads/main").read_text().strip(),
-        "application": "web",
-        "version": "v1",
-        "message": "Update web\n\nTo the newest image.",
-        "github_url": github.url,
-        "github_token": tmp_path / "token",
-        **{f"{name.replace('-', '_')}_result": tmp_path / name for name in NAMES},
-    }
-    return Manifests(github, bare, history, tree, flags, run)
+from tests.steps.conftest import ROOT, Outcome, in_2026, on_request, process, publish, running
+from tests.steps.manifests import (
+    ALICE,
+    BRANCH,
+    KUSTOMIZATION,
+    REF,
+    TOKEN,
+    V1,
+    V2,
+    V3,
+    Manifests,
+    add_fork,
+    is_write,
+    merge,
+    rest,
+)
 
 
 def test_a_change_becomes_a_commit_and_a_pull_request(manifests: Manifests) -> None:
@@ -145,7 +56,7 @@ def test_a_change_becomes_a_commit_and_a_pull_request(manifests: Manifests) -> N
             number=1,
             state="open",
             title="Update web",
-            body=f"To the newest image.\n\n<!-- apps-cd commit={commit} -->",
+            body=body("To the newest image.", commit),
             user="bot",
             head=f"kubeflow:{BRANCH}",
             base="main",
@@ -170,6 +81,8 @@ def test_a_change_becomes_a_commit_and_a_pull_request(manifests: Manifests) -> N
         "Update web\n"
         "\n"
         "To the newest image.\n"
+        "\n"
+        "Apps-cd: application=web version=v1\n"
     )
     assert manifests.git("ls-tree", "-r", commit) == manifests.git("ls-tree", "-r", "main").replace(blob(V1), blob(V2))
     assert manifests.results == {
@@ -177,6 +90,11 @@ def test_a_change_becomes_a_commit_and_a_pull_request(manifests: Manifests) -> N
         "pull-request-number": "1",
         "operation": "created",
     }
+
+
+def body(text: str, commit: str, what: str = "") -> str:
+    """What the body of a pull request is, when nobody wrote there."""
+    return f"<!-- apps-cd text -->\n{text}\n\n<!-- apps-cd application=web version=v1 {what}commit={commit} -->"
 
 
 def blob(text: str) -> str:
@@ -220,6 +138,8 @@ def test_without_a_message_the_image_is_described(manifests: Manifests) -> None:
         f"Digest: {digest}\n"
         f"Source: https://github.com/kubeflow/kubeflow at {'c' * 40}\n"
         "\n"
+        f"Apps-cd: application=web version=main source={'c' * 40}\n"
+        "\n"
     )
 
 
@@ -245,8 +165,8 @@ def test_a_newer_change_updates_the_same_pull_request(manifests: Manifests) -> N
 
     assert outcome == Outcome(0, "", f"{manifests.page(1)}\n")
     commit = manifests.tip()
-    body = f"<!-- apps-cd commit={commit} -->"
-    assert manifests.pull_requests == [replace(before, title="Update web again", body=body, sha=commit)]
+    text = body("", commit).replace("\n\n\n", "\n")
+    assert manifests.pull_requests == [replace(before, title="Update web again", body=text, sha=commit)]
     assert manifests.git("rev-list", f"main..{BRANCH}") == f"{commit}\n"
     assert manifests.git("show", f"{BRANCH}:{KUSTOMIZATION}") == V3
     assert manifests.results["operation"] == "updated"
@@ -549,8 +469,17 @@ def test_a_branch_is_left_alone_that_has_somebody_elses_commit(
         f"foreign-commit: {BRANCH} of {manifests.flags['url']} carries {theirs[:8]} by {author} (committed by {ALICE}), not by "
         f"{AUTHOR}; it is left alone. Merge or close its pull request and delete the branch, or give --author if that is us",
     )
-    assert (manifests.pull_requests, manifests.refs) == before
-    assert manifests.writes() == writes
+    (pull,) = manifests.pull_requests
+    assert ([replace(pull, comments=())], manifests.refs) == before
+    assert pull.comments == (
+        (
+            "Somebody else's commit is on this branch, so it is theirs from now on: apps-cd does not update it any more. To hand it "
+            "back, merge or close this pull request and delete the branch.\n\n<!-- apps-cd remark=foreign-commit -->"
+        ),
+    )
+    assert manifests.writes() == [*writes, "/api/v3/repos/kubeflow/manifests/issues/1/comments"]
+    assert manifests.open(base_commit=manifests.tip("main")) == outcome
+    assert manifests.pull_requests == [pull]
 
 
 def test_a_branch_whose_commit_is_in_the_base_is_used_again(manifests: Manifests) -> None:
@@ -567,21 +496,6 @@ def test_a_branch_whose_commit_is_in_the_base_is_used_again(manifests: Manifests
         (2, "open", False),
     ]
     assert manifests.results["operation"] == "created"
-
-
-def merge(manifests: Manifests, number: int, method: str = "merge") -> None:
-    rest(manifests.github, "PUT", f"pulls/{number}/merge", {"merge_method": method})
-
-
-def rest(github: GitHub, method: str, path: str, body: dict[str, Any], login: str = "alice") -> None:
-    """A request of a person's to the REST interface of kubeflow/manifests."""
-    call = urllib.request.Request(  # noqa: S310 - http
-        f"{github.url}/api/v3/repos/kubeflow/manifests/{path}",
-        method=method,
-        data=json.dumps(body).encode(),
-        headers={"Authorization": f"token token-of-{login}"},
-    )
-    urllib.request.urlopen(call).close()  # noqa: S310 - http
 
 
 @pytest.mark.parametrize(
@@ -604,15 +518,6 @@ def test_a_new_pull_request_follows_one_that_was(
 
     first, second = manifests.pull_requests
     assert (first, second.state, second.sha) == (before, "open", manifests.tip())
-
-
-def add_fork(manifests: Manifests, full_name: str, *, knows_upstream: bool = True) -> Path:
-    """A fork; one that does not know upstream's objects lacks what upstream gets from now on, as a real one does."""
-    bare = manifests.github.add_repository(full_name, fork_of="kubeflow/manifests")
-    if not knows_upstream:
-        subprocess.run(["git", "repack", "-a", "-d", "-q"], cwd=bare, check=True)
-        (bare / "objects/info/alternates").unlink()
-    return bare
 
 
 @pytest.mark.parametrize(
@@ -729,10 +634,11 @@ def test_a_pull_request_stands_without_what_github_refuses(manifests: Manifests)
 
 def test_what_somebody_took_off_a_pull_request_is_put_back_and_what_they_added_stays(manifests: Manifests) -> None:
     manifests.edit(V2)
-    manifests.open(labels="cd,web")
+    manifests.open(labels="cd,web", reviewer="alice")
     rest(manifests.github, "PUT", "issues/1/labels", {"labels": ["hold", "web"]})
-    body = f"{manifests.pull_requests[0].body}\nI looked."
-    rest(manifests.github, "PATCH", "pulls/1", {"title": "Better", "body": body})
+    rest(manifests.github, "DELETE", "pulls/1/requested_reviewers", {"reviewers": ["alice"]})
+    text = f"{manifests.pull_requests[0].body}\nI looked."
+    rest(manifests.github, "PATCH", "pulls/1", {"title": "Better", "body": text})
 
     assert manifests.open(labels="cd,web", reviewer="alice").code == 0
 
@@ -743,17 +649,18 @@ def test_what_somebody_took_off_a_pull_request_is_put_back_and_what_they_added_s
 
 @pytest.mark.parametrize("given", ["message", "file"])
 def test_a_message_is_split_as_hub_does(manifests: Manifests, tmp_path: Path, given: str) -> None:
-    text = '\nTitle "$(touch canary)"\r\nof two lines\r\n\r\n--\nBody\n\n# of two paragraphs\n'
-    title, body = 'Title "$(touch canary)" of two lines', "--\nBody\n\n# of two paragraphs"
-    (tmp_path / "message").write_text(text, newline="")
-    flags = {"message": text} if given == "message" else {"message": None, "file": tmp_path / "message"}
+    message = '\nTitle "$(touch canary)"\r\nof two lines\r\n\r\n--\nBody\n\n# of two paragraphs\n'
+    title, text = 'Title "$(touch canary)" of two lines', "--\nBody\n\n# of two paragraphs"
+    (tmp_path / "message").write_text(message, newline="")
+    flags = {"message": message} if given == "message" else {"message": None, "file": tmp_path / "message"}
     manifests.edit(V2)
 
     assert manifests.open(**flags).code == 0
 
     (pull,) = manifests.pull_requests
-    assert (pull.title, pull.body) == (title, f"{body}\n\n<!-- apps-cd commit={pull.sha} -->")
-    assert manifests.git("log", "-1", "--format=%B", BRANCH) == f"{title}\n\n{body}\n\n"
+    assert (pull.title, pull.body) == (title, body(text, pull.sha))
+    log = manifests.git("log", "-1", "--format=%B", BRANCH)
+    assert log == f"{title}\n\n{text}\n\nApps-cd: application=web version=v1\n\n"
 
 
 @pytest.mark.parametrize("flag", ["--dry-run", "--noop"])
@@ -830,10 +737,7 @@ REFUSED = "the server did not take the credential, or wants one; check the crede
         ),
         pytest.param(
             {"message": None, "file": "{tmp}/absent"},
-            Outcome(
-                2,
-                "usage: --file: cannot read the message {tmp}/absent: [Errno 2] No such file or directory: '{tmp}/absent'",
-            ),
+            Outcome(2, "usage: --file: cannot read {tmp}/absent: [Errno 2] No such file or directory: '{tmp}/absent'"),
             id="a message file that is not there",
         ),
         pytest.param(
@@ -857,7 +761,10 @@ REFUSED = "the server did not take the credential, or wants one; check the crede
         ),
         pytest.param(
             {"github_token": None},
-            Outcome(2, "usage: --github-token must be given: a file, or the directory of a Secret with `token` in it"),
+            Outcome(
+                2,
+                "usage: --github-token must be given: a file, or the directory of a Secret with `token` in it; or else --github-app",
+            ),
             id="no token",
         ),
         pytest.param(
@@ -1166,7 +1073,7 @@ def test_over_ssh_the_key_pushes_and_the_token_asks(manifests: Manifests, tmp_pa
     assert outcome == Outcome(0, "", f"{manifests.page(1)}\n")
     assert [request.path.partition("?")[0] for request in manifests.github.requests] == [
         "/api/v3/repos/kubeflow/manifests/pulls"
-    ] * 2
+    ] * 3
     assert manifests.pull_requests[0].sha == manifests.tip()
 
 
@@ -1221,23 +1128,1234 @@ def test_a_pipe_in_place_of_what_git_reads_is_refused_before_it_waits(manifests:
     assert manifests.writes() == []
 
 
-def test_a_pull_request_that_is_open_though_nothing_differs_is_told_of(
-    manifests: Manifests, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_pull_request_of_what_the_base_has_is_closed_with_a_word_and_its_branch_deleted(manifests: Manifests) -> None:
     manifests.edit(V2)
-    manifests.open()
-    before, writes = (manifests.pull_requests, manifests.refs), manifests.writes()
-    manifests.edit(V1)
+    given = {"source_commit": "a" * 40, "image": "web:v2"}
+    manifests.open(**given)
+    (before,) = manifests.pull_requests
+    manifests.alice.commit("by hand", {KUSTOMIZATION: V2})
+    manifests.push()
 
-    assert manifests.open() == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert manifests.open(**given, base_commit=manifests.tip("main")) == Outcome(0, "", f"{manifests.page(1)}\n")
 
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"{manifests.page(1)} is open all the same, with another change; close it unless it is still wanted"
-    ]
+    assert manifests.pull_requests == [replace(before, state="closed", comments=(IN_BASE,), closed_by="bot")]
+    assert REF not in manifests.refs
     assert manifests.results == {
         "pull-request-url": manifests.page(1),
         "pull-request-number": "1",
-        "operation": "none",
+        "operation": "closed",
     }
-    assert (manifests.pull_requests, manifests.refs) == before
+
+
+# Which of two builds is the newer one
+
+
+@dataclass
+class Source:
+    """kubeflow/web, which images are built from.
+
+    Attributes:
+        commits: by the names of the drawing of `source`.
+    """
+
+    tree: Worktree
+    bare: Path
+    commits: dict[str, str]
+
+    def move(self, name: str, branch: str = "main") -> None:
+        self.tree.git("push", "--quiet", "--force", self.bare, f"{self.commits[name]}:refs/heads/{branch}")
+
+
+@pytest.fixture
+def source(manifests: Manifests, tmp_path: Path) -> Source:
+    """A repository that the bot can read:
+
+    a ─── b ─── c    main
+     └─── x          side
+    """
+    tree = in_2026(Worktree(tmp_path / "source"))
+    commits = {name: tree.commit(name, {name: ""}) for name in "abc"}
+    tree.git("checkout", "--quiet", commits["a"])
+    commits["x"] = tree.commit("x", {"x": ""})
+    found = Source(tree, manifests.github.add_repository("kubeflow/web"), commits)
+    found.move("c")
+    found.move("x", "side")
+    return found
+
+
+TAGS = {"a": "v2", "b": "v3", "c": "v4", "x": "v5"}
+DATES = {"a": 1000, "b": 2000, "c": 3000, "x": 2500}
+
+
+def built(manifests: Manifests, source: Source, name: str, **more: Any) -> dict[str, Any]:
+    """Edit the tree for an image of one of the commits, and return the flags that tell of it."""
+    manifests.edit(V2.replace("v2", TAGS[name]))
+    return {
+        "image": f"web:{TAGS[name]}",
+        "source_url": f"{manifests.github.url}/kubeflow/web",
+        "source_commit": source.commits[name],
+        "base_commit": manifests.tip("main"),
+    } | more
+
+
+def kill_after(manifests: Manifests, directory: Path, effect: str, **flags: Any) -> None:
+    """Run the step, and kill it after an effect."""
+
+    def kill(name: str) -> None:
+        if name == effect:
+            child.kill()
+            child.wait(10)
+
+    manifests.github.after_effect = kill
+    environment = os.environ | {"TMPDIR": str(directory)}  # nobody tidies up after SIGKILL
+    child = process("open_pull_request", environment=environment, **manifests.flags | flags)
+    _, log = child.communicate()
+    manifests.github.after_effect = None
+    assert child.returncode == -signal.SIGKILL, log
+
+
+def state_of(manifests: Manifests) -> tuple[list[PullRequestFacts], str, list[str]]:
+    """All that a step could have changed, and the requests that could have done so."""
+    return manifests.pull_requests, manifests.refs, manifests.writes()
+
+
+def dated(name: str) -> dict[str, Any]:
+    return {"source_date": DATES[name]}
+
+
+KNOWN_BY: dict[str, Callable[[str], dict[str, Any]]] = {
+    "GitHub's history": lambda _: {},
+    "GitHub's history, whatever the dates say": lambda name: {"source_date": 4000 - DATES[name]},
+    "the dates, without a source": lambda name: {"source_url": None, **dated(name)},
+    "the dates, as the source may not be read": lambda name: {
+        "source_url": "{server}/kubeflow/secret",
+        **dated(name),
+    },
+    "the dates, as the source is elsewhere": lambda name: {
+        "source_url": "https://git.example.com/kubeflow/web",
+        **dated(name),
+    },
+}
+
+
+@pytest.mark.parametrize("known_by", KNOWN_BY.values(), ids=KNOWN_BY)
+@pytest.mark.parametrize(
+    "state", ["is open", "was merged", "was merged and its branch deleted", "was closed", "was pushed alone"]
+)
+def test_an_older_build_does_not_take_the_place_of_a_newer_one_that(
+    manifests: Manifests, source: Source, tmp_path: Path, known_by: Callable[[str], dict[str, Any]], state: str
+) -> None:
+    def flags(name: str) -> dict[str, Any]:
+        found = built(manifests, source, name, **known_by(name))
+        return found | {"source_url": (found["source_url"] or "").format(server=manifests.github.url) or None}
+
+    manifests.github.add_repository("kubeflow/secret", private=True)
+    if state == "was pushed alone":
+        kill_after(manifests, tmp_path, f"push {REF}", **flags("b"))
+    else:
+        manifests.open(**flags("b"))
+    if state.startswith("was merged"):
+        merge(manifests, 1)
+    if state == "was merged and its branch deleted":
+        manifests.git("update-ref", "-d", REF)
+    if state == "was closed":
+        rest(manifests.github, "PATCH", "pulls/1", {"state": "closed"})
+    older, before = flags("a"), state_of(manifests)
+    page = "" if state == "was pushed alone" else manifests.page(1)
+
+    for _ in range(2):
+        assert manifests.open(**older) == Outcome(0, "", f"{page}\n" if page else "")
+
+    assert state_of(manifests) == before
+    assert manifests.results == {
+        "pull-request-url": page,
+        "pull-request-number": "1" if page else "",
+        "operation": "superseded",
+    }
+
+
+@pytest.mark.parametrize("known_by", KNOWN_BY.values(), ids=KNOWN_BY)
+def test_a_newer_build_takes_the_place_of_an_older_one(
+    manifests: Manifests, source: Source, known_by: Callable[[str], dict[str, Any]]
+) -> None:
+    for name in "abc":
+        flags = built(manifests, source, name, **known_by(name))
+        flags["source_url"] = (flags["source_url"] or "").format(server=manifests.github.url) or None
+        assert manifests.open(**flags).code == 0
+    (pull,) = manifests.pull_requests
+    assert (pull.state, pull.sha) == ("open", manifests.tip())
+    assert f"source={source.commits['c']}" in (pull.body or "")
+    assert manifests.git("show", f"{BRANCH}:{KUSTOMIZATION}") == V2.replace("v2", "v4")
+
+
+@pytest.mark.parametrize(
+    ("there", "comes", "tip", "operation"),
+    [
+        pytest.param("x", "c", "c", "updated", id="what comes is at its tip"),
+        pytest.param("c", "x", "c", "superseded", id="what is there is at its tip"),
+        pytest.param("x", "b", "c", "updated", id="what comes is in its history"),
+        pytest.param("b", "x", "c", "superseded", id="what is there is in its history"),
+        pytest.param("b", "a", "a", "updated", id="it was moved back to what comes"),
+        pytest.param("c", "b", "a", "superseded", id="it was moved back behind both"),
+        pytest.param("x", "b", "gone", "updated", id="it is gone, and the date of what comes is the later one"),
+    ],
+)
+def test_of_two_builds_the_branch_of_the_source_decides_when(
+    manifests: Manifests, source: Source, there: str, comes: str, tip: str, operation: str
+) -> None:
+    if tip == "gone":
+        subprocess.run(["git", "update-ref", "-d", "refs/heads/main"], cwd=source.bare, check=True)
+    else:
+        source.move(tip)
+    dates = DATES | ({"b": 2600} if tip == "gone" else {})
+    manifests.open(**built(manifests, source, there, source_branch="main", source_date=dates[there]))
+
+    outcome = manifests.open(**built(manifests, source, comes, source_branch="main", source_date=dates[comes]))
+
+    assert outcome == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert manifests.results["operation"] == operation
+    proposed = comes if operation == "updated" else there
+    assert manifests.git("show", f"{BRANCH}:{KUSTOMIZATION}") == V2.replace("v2", TAGS[proposed])
+
+
+@pytest.mark.parametrize(
+    ("there", "comes"),
+    [
+        pytest.param(1000, 1000, id="equal"),
+        pytest.param(None, 1000, id="not known of what is there"),
+        pytest.param(1000, None, id="not known of what comes"),
+        pytest.param(None, None, id="not known"),
+    ],
+)
+def test_what_comes_last_is_the_newer_one_when_dates_are(
+    manifests: Manifests, source: Source, there: int | None, comes: int | None
+) -> None:
+    manifests.open(**built(manifests, source, "b", source_url=None, source_date=there))
+    outcome = manifests.open(**built(manifests, source, "a", source_url=None, source_date=comes))
+    assert outcome == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert manifests.results["operation"] == "updated"
+
+
+# What a person has refused
+
+
+def close_by(manifests: Manifests, login: str, number: int = 1) -> None:
+    rest(manifests.github, "PATCH", f"pulls/{number}", {"state": "closed"}, login)
+
+
+@pytest.mark.parametrize(
+    "login", [pytest.param("alice", id="a person"), pytest.param("bot", id="somebody with our account")]
+)
+def test_what_was_closed_is_not_proposed_again_by(manifests: Manifests, source: Source, login: str) -> None:
+    flags = built(manifests, source, "b")
+    manifests.open(**flags)
+    close_by(manifests, login)
+    manifests.alice.commit("three", {"other": ""})
+    manifests.push()  # so that the commit of the same image is another one
+    before = state_of(manifests)
+
+    for _ in range(2):
+        assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(1)}\n")
+
+    assert state_of(manifests) == before
+    assert manifests.results == {
+        "pull-request-url": manifests.page(1),
+        "pull-request-number": "1",
+        "operation": "vetoed",
+    }
+
+
+def test_after_a_veto_a_newer_commit_is_proposed_in_a_pull_request_that_names_the_former(
+    manifests: Manifests, source: Source
+) -> None:
+    manifests.open(**built(manifests, source, "a", message=None))
+    close_by(manifests, "alice")
+    (before,) = manifests.pull_requests
+
+    assert manifests.open(**built(manifests, source, "b", message=None)) == Outcome(0, "", f"{manifests.page(2)}\n")
+
+    first, second = manifests.pull_requests
+    assert (first, second.state, second.sha) == (before, "open", manifests.tip())
+    assert "\n\nFollows #1, which was closed without a merge.\n\n" in (second.body or "")
+    assert manifests.open(**built(manifests, source, "a", message=None)) == Outcome(0, "", f"{manifests.page(2)}\n")
+    assert manifests.results["operation"] == "superseded"
+
+
+def test_the_label_reopen_takes_a_veto_back(manifests: Manifests, source: Source) -> None:
+    flags = built(manifests, source, "b")
+    manifests.open(**flags)
+    close_by(manifests, "alice")
+    rest(manifests.github, "POST", "issues/1/labels", {"labels": ["apps-cd/reopen"]})
+
+    assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(2)}\n")
+    assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(2)}\n")
+
+    assert [pull.state for pull in manifests.pull_requests] == ["closed", "open"]
+
+
+def test_what_we_closed_ourselves_with_a_word_is_no_veto(manifests: Manifests, source: Source) -> None:
+    flags = built(manifests, source, "b")
+    manifests.open(**flags)
+    text = (manifests.tree / KUSTOMIZATION).read_text()
+    manifests.alice.commit("by hand", {KUSTOMIZATION: text})
+    manifests.push()
+    manifests.open(**flags | {"base_commit": manifests.tip("main")})
+    manifests.alice.commit("revert", {KUSTOMIZATION: V1})
+    manifests.push()
+
+    outcome = manifests.open(**flags | {"base_commit": manifests.tip("main")})
+
+    assert outcome == Outcome(0, "", f"{manifests.page(2)}\n")
+    assert [pull.state for pull in manifests.pull_requests] == ["closed", "open"]
+
+
+@pytest.mark.parametrize(
+    ("first", "same", "other"),
+    [
+        pytest.param({"image": "web:v2"}, {"image": "web:v2"}, {"image": "web:v3"}, id="its image"),
+        pytest.param({}, {}, {"message": "Update web again"}, id="its commit when there is no image"),
+    ],
+)
+def test_a_veto_of_what_has_no_source_is_about(
+    manifests: Manifests, first: dict[str, str], same: dict[str, str], other: dict[str, str]
+) -> None:
+    manifests.edit(V2)
+    manifests.open(**first)
+    close_by(manifests, "alice")
+    assert manifests.open(**same) == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert manifests.results["operation"] == "vetoed"
+    assert manifests.open(**other) == Outcome(0, "", f"{manifests.page(2)}\n")
+    assert manifests.results["operation"] == "created"
+
+
+def test_what_was_merged_and_reverted_is_proposed_again(manifests: Manifests, source: Source) -> None:
+    manifests.open(**built(manifests, source, "b"))
+    merge(manifests, 1)
+    manifests.alice.git("pull", "--quiet", "--ff-only", manifests.bare, "main")
+    manifests.alice.commit("revert", {KUSTOMIZATION: V1})
+    manifests.push()
+    assert manifests.open(**built(manifests, source, "b")) == Outcome(0, "", f"{manifests.page(2)}\n")
+
+
+# What is not ours
+
+
+def test_a_strangers_closed_pull_request_of_the_same_name_is_no_veto(manifests: Manifests, source: Source) -> None:
+    flags = built(manifests, source, "b")
+    fork = add_fork(manifests, "stranger/manifests")
+    manifests.alice.commit("strange", {KUSTOMIZATION: V3})
+    manifests.alice.git("push", "--quiet", fork, f"HEAD:{REF}")
+    text = f"<!-- apps-cd application=web version=v1 image=web:v3 source={source.commits['b']} -->"
+    strange = {"title": "strange", "head": f"stranger:{BRANCH}", "base": "main", "body": text}
+    rest(manifests.github, "POST", "pulls", strange, login="stranger")
+    close_by(manifests, "stranger")
+    (before,) = manifests.pull_requests
+
+    assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(2)}\n")
+
+    assert manifests.pull_requests[0] == before
+
+
+FOREIGN = (
+    "foreign-pull-request: {page} by {author} proposes the same branch and is not ours, or its text has lost our marker; "
+    "it is left alone. Merge or close it, or give another --version"
+)
+
+
+def test_a_persons_pull_request_of_our_branch_is_left_alone(manifests: Manifests, tmp_path: Path) -> None:
+    manifests.edit(V2)
+    kill_after(manifests, tmp_path, f"push {REF}")
+    theirs = {
+        "title": "mine",
+        "head": BRANCH,
+        "base": "main",
+        "body": "for <!-- apps-cd application=web version=v1 -->",
+    }
+    rest(manifests.github, "POST", "pulls", theirs)
+    before = state_of(manifests)
+    for text in (V2, V3):
+        manifests.edit(text)
+        assert manifests.open() == Outcome(1, FOREIGN.format(page=manifests.page(1), author="alice"))
+    assert state_of(manifests) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="no marker any more"),
+        pytest.param("<!-- apps-cd application=other version=v1 -->", id="another application's marker"),
+        pytest.param("<!-- apps-cd application=web version=v2 -->", id="another version's marker"),
+    ],
+)
+def test_one_of_ours_is_left_alone_that_has(manifests: Manifests, text: str) -> None:
+    manifests.edit(V2)
+    manifests.open()
+    rest(manifests.github, "PATCH", "pulls/1", {"body": text})
+    before = state_of(manifests)
+    for change in (V2, V3):
+        manifests.edit(change)
+        assert manifests.open() == Outcome(1, FOREIGN.format(page=manifests.page(1), author="bot"))
+    assert state_of(manifests) == before
+
+
+# What the base has already
+
+IN_BASE = "The base has this image already. This pull request is closed.\n\n<!-- apps-cd remark=in-base -->"
+
+
+def give_base(manifests: Manifests, text: str) -> dict[str, str]:
+    """Let alice bring something into the base, and return the flag of a tree that is made from it."""
+    manifests.alice.commit("by hand", {KUSTOMIZATION: text})
+    manifests.push()
+    return {"base_commit": manifests.tip("main")}
+
+
+@pytest.mark.parametrize(
+    ("head", "at", "branch", "stays"),
+    [
+        pytest.param(None, None, BRANCH, False, id="is deleted"),
+        pytest.param("bot:", "bot/manifests", BRANCH, False, id="of a fork is deleted"),
+        pytest.param("mine", None, "mine", True, id="that we were given stays"),
+        pytest.param("bot:mine", "bot/manifests", "mine", True, id="of a fork that we were given stays"),
+    ],
+)
+def test_when_the_base_has_what_is_proposed_the_branch(
+    manifests: Manifests, source: Source, head: str | None, at: str | None, branch: str, stays: bool
+) -> None:
+    bare = add_fork(manifests, at) if at else manifests.bare
+    flags = built(manifests, source, "a", head=head)
+    manifests.open(**flags)
+    (before,) = manifests.pull_requests
+    assert (bare / "refs/heads" / branch).exists()
+    merged = give_base(manifests, V2)
+
+    assert manifests.open(**flags | merged) == Outcome(0, "", f"{manifests.page(1)}\n")
+
+    assert manifests.pull_requests == [replace(before, state="closed", comments=(IN_BASE,), closed_by="bot")]
+    assert (bare / "refs/heads" / branch).exists() is stays
+    assert manifests.results["operation"] == "closed"
+    writes = manifests.writes()
+    assert manifests.open(**flags | merged) == Outcome()
+    assert manifests.results == {"pull-request-url": "", "pull-request-number": "", "operation": "none"}
     assert manifests.writes() == writes
+
+
+@pytest.mark.parametrize("effect", ["comment on 1", f"push {REF}"])
+def test_a_step_killed_while_it_closes_is_made_good(
+    manifests: Manifests, source: Source, tmp_path: Path, effect: str
+) -> None:
+    flags = built(manifests, source, "a")
+    manifests.open(**flags)
+    (before,) = manifests.pull_requests
+    flags |= give_base(manifests, V2)
+    kill_after(manifests, tmp_path, effect, **flags)
+
+    assert manifests.open(**flags).code == 0
+
+    assert manifests.pull_requests == [replace(before, state="closed", comments=(IN_BASE,), closed_by="bot")]
+    assert REF not in manifests.refs
+
+
+def test_a_branch_with_somebody_elses_commit_is_not_closed_though_the_base_has_ours(
+    manifests: Manifests, source: Source
+) -> None:
+    flags = built(manifests, source, "a")
+    manifests.open(**flags)
+    manifests.alice.git("fetch", "--quiet", manifests.bare, BRANCH)
+    manifests.alice.git("switch", "--quiet", "--create", "bots", "FETCH_HEAD")
+    theirs = on_top(manifests)
+    manifests.push(branch=BRANCH)
+    (before,) = manifests.pull_requests
+    manifests.alice.git("switch", "--quiet", "main")
+    flags |= give_base(manifests, V2)
+
+    for _ in range(2):
+        outcome = manifests.open(**flags)
+        assert (outcome.code, outcome.problem.partition(": ")[0]) == (1, "foreign-commit")
+
+    (pull,) = manifests.pull_requests
+    assert (replace(pull, comments=()), len(pull.comments), manifests.tip()) == (before, 1, theirs)
+
+
+def test_a_branch_that_a_merge_has_left_is_deleted_by_the_next_run(manifests: Manifests, source: Source) -> None:
+    manifests.open(**built(manifests, source, "a"))
+    merge(manifests, 1)
+    before = manifests.pull_requests
+    flags = built(manifests, source, "a")
+
+    assert manifests.open(**flags) == Outcome()
+
+    assert (manifests.pull_requests, REF in manifests.refs) == (before, False)
+    assert manifests.results["operation"] == "none"
+
+
+@pytest.mark.parametrize("what", ["a person's commit", "another application's commit"])
+def test_a_branch_that_is_left_stays_with(manifests: Manifests, source: Source, what: str) -> None:
+    manifests.open(**built(manifests, source, "a"))
+    merge(manifests, 1)
+    manifests.alice.git("pull", "--quiet", "--ff-only", manifests.bare, "main")
+    if what == "a person's commit":
+        manifests.alice.commit("mine", {"docs/old.md": "alice\n"})
+        manifests.push(branch=BRANCH)
+    else:
+        manifests.open(**built(manifests, source, "b", application="other"))
+        manifests.git("update-ref", REF, "refs/heads/apps-cd/v1/other")
+    flags, before = built(manifests, source, "a"), state_of(manifests)
+    assert manifests.open(**flags) == Outcome()
+    assert state_of(manifests) == before
+    assert manifests.results["operation"] == "none"
+
+
+# What a reviewer reads
+
+
+def test_a_reviewer_reads_what_changes_and_what_it_was_built_from(
+    manifests: Manifests, source: Source, tmp_path: Path
+) -> None:
+    manifests.open(**built(manifests, source, "a"))
+    merge(manifests, 1)
+    (tmp_path / "diff").write_text("--- before\n+++ after\n-image: web:v2\n+image: web:v4\n")
+    digest = f"sha256:{'ab' * 32}"
+    flags = built(
+        manifests,
+        source,
+        "c",
+        message=None,
+        title="{application} {tag} for {version} ({source-commit}) {{now}}",
+        src_image_url="gcr.io/kubeflow/web",
+        previous_image="web:v2",
+        image=f"web:v4@{digest}",
+        rendered_diff=tmp_path / "diff",
+        dashboard_url="https://tekton.example.com/",
+        namespace="cd",
+        pipeline_run="web-v1-x7",
+    )
+
+    assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(2)}\n")
+
+    pull = manifests.pull_requests[1]
+    a, b, c = (source.commits[name] for name in "abc")
+    web, run = (
+        f"{manifests.github.url}/kubeflow/web",
+        "https://tekton.example.com/#/namespaces/cd/pipelineruns/web-v1-x7",
+    )
+    assert (pull.title, pull.body) == (
+        f"web v4 for v1 ({c[:8]}) {{now}}",
+        f"""\
+<!-- apps-cd text -->
+Points the manifests of `web` at its newest image.
+
+| | |
+|---|---|
+| Application | `web` |
+| Version | `v1` |
+| Image in the manifests | `gcr.io/kubeflow/web` |
+| Former image | `web:v2` |
+| New image | `web:v4` |
+| New digest | `{digest}` |
+| Built from | [`kubeflow/web` at `{c[:8]}`]({web}/commit/{c}) |
+
+## Commits
+
+The new image has 2 commits that the former one lacks ([compare]({web}/compare/{a}...{c})), the newest first:
+
+- [`{c[:8]}`]({web}/commit/{c}) `c` by `alice`
+- [`{b[:8]}`]({web}/commit/{b}) `b` by `alice`
+
+## Rendered manifests
+
+```diff
+--- before
++++ after
+-image: web:v2
++image: web:v4
+```
+
+## PipelineRun
+
+- [`web-v1-x7`]({run})
+- [Logs of the build]({run}?pipelineTask=build-image&step=build)
+
+## How to roll back
+
+Before the merge, close this pull request: this source commit is not proposed again until there is a newer one, or the label `apps-cd/reopen` is on this pull request.
+
+After the merge, revert this pull request with GitHub's Revert button, or set the former image again:
+
+```sh
+kustomize edit set image gcr.io/kubeflow/web=web:v2
+```
+
+When the same is then proposed again, close that pull request.
+
+<!-- apps-cd application=web version=v1 image=web:v4@{digest} source={c} commit={pull.sha} -->""",
+    )
+    writes = manifests.writes()
+    assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(2)}\n")
+    assert (manifests.results["operation"], manifests.writes()) == ("unchanged", writes)
+
+
+def commits_told(manifests: Manifests) -> str:
+    return (manifests.pull_requests[-1].body or "").partition("## Commits\n\n")[2].partition("\n\n##")[0]
+
+
+@pytest.mark.parametrize(
+    ("source_url", "previous", "said"),
+    [
+        pytest.param(
+            "{server}/kubeflow/secret",
+            "web:vmain-g0123abcd",
+            "They are not listed: `{told} cannot be read with this token`.",
+            id="that may not be read",
+        ),
+        pytest.param(
+            "https://git.example.com/o/n",
+            "web:vmain-g0123abcd",
+            "They are not listed: `https:\u2060//git.example.com/o/n cannot be read with this token`.",
+            id="that is elsewhere",
+        ),
+        pytest.param(
+            "{server}/kubeflow/web",
+            "web:v1",
+            "They are not listed: `the former image does not tell which commit it was built from`.",
+            id="of a former image that tells no commit",
+        ),
+        pytest.param("{server}/kubeflow/web", None, "", id="without a former image"),
+    ],
+)
+def test_a_reviewer_is_told_why_there_are_no_commits_of_a_source(
+    manifests: Manifests, source: Source, source_url: str, previous: str | None, said: str
+) -> None:
+    manifests.github.add_repository("kubeflow/secret", private=True)
+    url = source_url.format(server=manifests.github.url)
+    assert manifests.open(
+        **built(manifests, source, "b", message=None, source_url=url, previous_image=previous)
+    ) == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert commits_told(manifests) == said.format(told=url.replace("://", ":\u2060//"))
+
+
+def test_the_title_of_a_commit_of_the_source_does_nothing(manifests: Manifests, source: Source) -> None:
+    title = (
+        "x` <script>alert(1)</script> [y](javascript:alert(1)) @alice fixes #1 "
+        "<!-- apps-cd application=evil version=v1 -->"
+    )
+    source.tree.git("checkout", "--quiet", source.commits["a"])
+    source.commits["b"] = source.tree.commit(title, {"evil": ""})
+    source.move("b")
+    previous = f"web:vmain-g{source.commits['a'][:8]}"
+    flags = built(manifests, source, "b", message=None, previous_image=previous)
+
+    manifests.open(**flags)
+
+    (line,) = [each for each in commits_told(manifests).splitlines() if each.startswith("- ")]
+    assert line.partition(") ")[2] == (
+        "`` x` <script>alert(1)</script> [y](javascript:alert(1)) @\u2060alice fixes #\u20601 <!--\u2060 apps-cd application=evil version=v1 --> ``"
+        " by `alice`"
+    )
+    with urllib.request.urlopen(manifests.page(1)) as reply:  # noqa: S310 - http
+        shown = reply.read().decode()
+    assert "<script>alert" not in shown
+    assert 'href="javascript:' not in shown
+    assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert manifests.results["operation"] == "unchanged"
+
+
+def test_what_a_person_wrote_around_our_text_stays(manifests: Manifests) -> None:
+    manifests.edit(V2)
+    manifests.open()
+    text = manifests.pull_requests[0].body
+    rest(manifests.github, "PATCH", "pulls/1", {"body": f"Mind the gap.\n\n{text}\n\n- [x] I looked."})
+    manifests.edit(V3)
+
+    assert manifests.open(message="Update web again\n\nOnce more.").code == 0
+
+    (pull,) = manifests.pull_requests
+    assert (pull.title, pull.body) == (
+        "Update web again",
+        f"Mind the gap.\n\n{body('Once more.', pull.sha)}\n\n- [x] I looked.",
+    )
+
+
+def test_a_text_that_leaves_no_room_for_ours_is_told_before_anything_is_pushed(
+    manifests: Manifests, source: Source
+) -> None:
+    manifests.edit(V2)
+    manifests.open()
+    text = manifests.pull_requests[0].body or ""
+    theirs = 65_536 - len(text)
+    rest(manifests.github, "PATCH", "pulls/1", {"body": "x" * theirs + text})
+    flags, before = built(manifests, source, "b"), state_of(manifests)
+
+    assert manifests.open(**flags) == Outcome(
+        1,
+        f"too-long: cannot update {manifests.page(1)}: the text of the pull request has {theirs} characters that are not ours, "
+        "and may have 65536 in all; shorten it",
+    )
+
+    assert state_of(manifests) == before
+
+
+# A GitHub App
+
+
+def add_app(manifests: Manifests, directory: Path, owner: str = "kubeflow") -> dict[str, Any]:
+    """Make an App known that is installed for an owner, and return the flags for it."""
+    key = manifests.github.add_app("updater", app_id=4711, owners=[owner])
+    directory.mkdir()
+    (directory / "app-id").write_text("4711\n")
+    (directory / "private-key").write_text(key)
+    return {"github_token": None, "github_app": directory}
+
+
+def test_an_app_pushes_and_proposes(manifests: Manifests, tmp_path: Path) -> None:
+    app = add_app(manifests, tmp_path / "app")
+    for text, operation in ((V2, "created"), (V2, "unchanged"), (V3, "updated")):
+        manifests.edit(text)
+        assert manifests.open(**app, labels="cd") == Outcome(0, "", f"{manifests.page(1)}\n")
+        assert manifests.results["operation"] == operation
+    (pull,) = manifests.pull_requests
+    assert (pull.user, pull.sha, pull.labels) == ("updater[bot]", manifests.tip(), ("cd",))
+    asked = [request for request in manifests.github.requests if request.authorization]
+    assert {request.login for request in asked if is_write(request) and "/app/" not in request.path} == {"updater[bot]"}
+
+
+def test_a_token_of_an_app_that_ends_meanwhile_is_renewed(manifests: Manifests, tmp_path: Path) -> None:
+    app = add_app(manifests, tmp_path / "app")
+    ended: list[str] = []
+
+    def end(request: str) -> None:
+        if request == "POST /api/v3/repos/kubeflow/manifests/pulls" and not ended:
+            ended.append(request)
+            manifests.github.expire_tokens()
+
+    manifests.github.before_answer = end
+    manifests.edit(V2)
+
+    assert manifests.open(**app) == Outcome(0, "", f"{manifests.page(1)}\n")
+
+    assert [request.status for request in manifests.github.requests if request.path.endswith("/pulls")] == [401, 201]
+    assert len([path for path in manifests.writes() if path.endswith("/access_tokens")]) == 2
+
+
+def test_a_token_of_an_app_may_be_given_as_a_token(manifests: Manifests, tmp_path: Path) -> None:
+    app = add_app(manifests, tmp_path / "app")
+    repository, server = Repository.parse(manifests.flags["url"]), Server.parse(manifests.github.url)
+    (tmp_path / "token").write_text(App(app["github_app"], server, repository, None).token())
+    for text, operation in ((V2, "created"), (V2, "unchanged"), (V3, "updated")):
+        manifests.edit(text)
+        assert manifests.open() == Outcome(0, "", f"{manifests.page(1)}\n")
+        assert manifests.results["operation"] == operation
+    assert manifests.pull_requests[0].user == "updater[bot]"
+
+
+EITHER = (
+    "usage: --github-token must be given: a file, or the directory of a Secret with `token` in it; or else --github-app"
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [
+        pytest.param(
+            "not installed",
+            Outcome(
+                1,
+                "auth: cannot get a token of the GitHub App for kubeflow/manifests: it is not installed there; install it on "
+                "that repository, and leave installation-id out (Not Found)",
+            ),
+            id="an App that is not installed",
+        ),
+        pytest.param(
+            "no key",
+            Outcome(
+                1,
+                "auth: the private key of the GitHub App in {app} is no RSA key in PEM; generate one on the App's page and give "
+                "the file as it is",
+            ),
+            id="a key that is none",
+        ),
+        pytest.param(
+            "another key",
+            Outcome(
+                1,
+                "auth: cannot get a token of the GitHub App for kubeflow/manifests: GitHub does not take its key; check that "
+                "app-id and private-key belong together, and the clock (A JSON web token could not be decoded)",
+            ),
+            id="a key of another App",
+        ),
+        pytest.param("both", Outcome(2, EITHER), id="an App and a token"),
+        pytest.param("neither", Outcome(2, EITHER), id="neither an App nor a token"),
+        pytest.param(
+            "a fork",
+            Outcome(
+                2,
+                "usage: --head: the token of a GitHub App is for one owner's repositories; push the branch there",
+            ),
+            id="a fork of somebody else",
+        ),
+    ],
+)
+def test_without_an_app_or_token_that_is_good_nothing_is_done_with(
+    manifests: Manifests, tmp_path: Path, given: str, outcome: Outcome
+) -> None:
+    app = add_app(manifests, tmp_path / "app", "stranger" if given == "not installed" else "kubeflow")
+    key = tmp_path / "app" / "private-key"
+    if given == "no key":
+        key.write_text("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n")
+    if given == "another key":
+        other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        form = serialization.PrivateFormat.PKCS8
+        key.write_bytes(other.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    flags = {
+        "both": {"github_app": app["github_app"]},
+        "neither": {"github_token": None},
+        "a fork": app | {"head": "bot:"},
+    }.get(given, app)
+    manifests.edit(V2)
+    before = (manifests.pull_requests, manifests.refs)
+
+    found = manifests.open(**flags)
+
+    assert found == replace(outcome, problem=outcome.problem.format(app=tmp_path / "app"))
+    assert (manifests.pull_requests, manifests.refs, manifests.results) == (*before, {})
+
+
+# What GitHub does with it
+
+
+def test_a_pull_request_merges_itself_when_that_is_asked_for(manifests: Manifests) -> None:
+    bare = manifests.github.add_repository("team/copy", writers=["bot"], allow_auto_merge=True)
+    publish(manifests.history, bare)
+    page = f"{manifests.github.url}/team/copy/pull/1"
+    manifests.edit(V2)
+    for _ in range(2):
+        assert manifests.open(url=f"{manifests.github.url}/team/copy", auto_merge="squash") == Outcome(
+            0, "", f"{page}\n"
+        )
+    (pull,) = manifests.github.pull_requests("team/copy")
+    assert pull.auto_merge == "squash"
+    assert len([path for path in manifests.writes() if path.endswith("/graphql")]) == 1
+
+
+def test_a_pull_request_stands_where_it_may_not_merge_itself(manifests: Manifests) -> None:
+    manifests.edit(V2)
+    assert manifests.open(auto_merge="merge") == Outcome(
+        0,
+        "refused: cannot enable auto-merge of pull request 1: GitHub refuses (Pull request Auto merge is not allowed for this "
+        "repository); the pull request stands without",
+        f"{manifests.page(1)}\n",
+    )
+    assert manifests.results["operation"] == "created"
+
+
+def test_a_review_that_a_killed_run_did_not_ask_for_is_asked_for_once(manifests: Manifests, tmp_path: Path) -> None:
+    manifests.edit(V2)
+    kill_after(manifests, tmp_path, "create pull request 1", reviewer="alice")
+    assert manifests.open(reviewer="alice").code == 0
+    assert [pull.reviewers for pull in manifests.pull_requests] == [("alice",)]
+    rest(manifests.github, "DELETE", "pulls/1/requested_reviewers", {"reviewers": ["alice"]})
+    assert manifests.open(reviewer="alice").code == 0
+    assert [pull.reviewers for pull in manifests.pull_requests] == [()]
+
+
+@pytest.mark.parametrize("name", ["kubeflow/deployments", "team/manifests"])
+def test_a_repository_that_was_renamed_is_followed_and_told_once(manifests: Manifests, name: str) -> None:
+    manifests.edit(V2)
+    manifests.open()
+    manifests.github.rename_repository("kubeflow/manifests", name)
+    page = f"{manifests.github.url}/{name}/pull/1"
+    warning = f"moved: the repository kubeflow/manifests is now {name}; give its present URL"
+    for text, operation in ((V2, "unchanged"), (V3, "updated")):
+        manifests.edit(text)
+        assert manifests.open() == Outcome(0, warning, f"{page}\n")
+        assert manifests.results["operation"] == operation
+    (pull,) = manifests.github.pull_requests(name)
+    assert (pull.state, pull.sha) == ("open", manifests.tip())
+
+
+def test_in_a_repository_that_was_renamed_the_first_pull_request_is_opened(manifests: Manifests) -> None:
+    manifests.github.rename_repository("kubeflow/manifests", "kubeflow/deployments")
+    manifests.edit(V2)
+    assert manifests.open() == Outcome(
+        0,
+        "moved: the repository kubeflow/manifests is now kubeflow/deployments; give its present URL",
+        f"{manifests.github.url}/kubeflow/deployments/pull/1\n",
+    )
+
+
+def test_a_repository_that_is_archived_is_told(manifests: Manifests) -> None:
+    manifests.edit(V2)
+    manifests.open()
+    manifests.github.archive_repository("kubeflow/manifests")
+    before = (manifests.pull_requests, manifests.refs)
+    manifests.edit(V3)
+    assert manifests.open() == Outcome(
+        1,
+        f"archived: cannot push {BRANCH} to {manifests.flags['url']}: the repository is archived, so nothing can be written; "
+        "unarchive it",
+    )
+    assert (manifests.pull_requests, manifests.refs) == before
+
+
+def test_a_fork_that_the_token_may_not_push_to_is_not_opened_to_maintainers(
+    manifests: Manifests, tmp_path: Path
+) -> None:
+    if ssh.PROGRAM is None:
+        pytest.skip("sshd is not installed")
+    add_fork(manifests, "alice/manifests")
+    with ssh.SshServer(tmp_path / "github") as server:
+        manifests.edit(V2)
+        outcome = manifests.open(
+            url=server.url("kubeflow/manifests"), head="alice:", credentials=server.credentials(tmp_path / "secret")
+        )
+    assert outcome == Outcome(0, "", f"{manifests.page(1)}\n")
+    (pull,) = manifests.pull_requests
+    assert (pull.user, pull.head, pull.maintainer_can_modify) == ("bot", f"alice:{BRANCH}", False)
+
+
+# What others do meanwhile
+
+
+def once_after(manifests: Manifests, effect: str, act: Callable[[], object]) -> None:
+    """Have somebody act right after the first effect of that name."""
+
+    def tell(name: str) -> None:
+        if name == effect:
+            manifests.github.after_effect = None
+            act()
+
+    manifests.github.after_effect = tell
+
+
+def test_one_that_is_closed_after_our_push_gets_no_other_text_and_the_next_run_opens_another(
+    manifests: Manifests, source: Source
+) -> None:
+    manifests.open(**built(manifests, source, "a"))
+    (before,) = manifests.pull_requests
+    flags = built(manifests, source, "b")
+    once_after(manifests, f"push {REF}", lambda: close_by(manifests, "alice"))
+
+    assert manifests.open(**flags) == Outcome(75, f"conflict: {manifests.page(1)} was closed meanwhile; run again")
+    assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(2)}\n")
+
+    first, second = manifests.pull_requests
+    assert first == replace(before, state="closed", closed_by="alice", sha=manifests.tip())
+    assert (second.state, second.sha) == ("open", manifests.tip())
+
+
+def test_one_that_is_merged_after_our_push_tells_what_was_merged_and_the_next_run_tidies_up(
+    manifests: Manifests, source: Source
+) -> None:
+    manifests.open(**built(manifests, source, "a"))
+    flags = built(manifests, source, "b")
+    once_after(manifests, f"push {REF}", lambda: merge(manifests, 1))
+
+    assert manifests.open(**flags) == Outcome(75, f"conflict: {manifests.page(1)} was merged meanwhile; run again")
+    assert manifests.open(**built(manifests, source, "b")) == Outcome()
+
+    (pull,) = manifests.pull_requests
+    assert (pull.merged, pull.body) == (
+        True,
+        body("To the newest image.", pull.sha, f"image=web:v3 source={source.commits['b']} "),
+    )
+    assert REF not in manifests.refs
+    before = state_of(manifests)
+    assert manifests.open(**built(manifests, source, "a")) == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert (manifests.results["operation"], state_of(manifests)) == ("superseded", before)
+
+
+def test_one_that_a_newer_run_has_moved_on_after_our_push_is_left_to_it(
+    manifests: Manifests, source: Source, tmp_path: Path
+) -> None:
+    manifests.open(**built(manifests, source, "a"))
+    tree = shutil.copytree(manifests.tree, tmp_path / "newer", symlinks=True)
+    newer = manifests.flags | built(manifests, source, "c") | {"repo_dir": tree}
+    shutil.copy(manifests.tree / KUSTOMIZATION, tree / KUSTOMIZATION)
+    codes = []
+
+    def run_newer() -> None:
+        child = process("open_pull_request", **newer)
+        child.communicate()
+        codes.append(child.returncode)
+
+    once_after(manifests, f"push {REF}", run_newer)
+    flags = built(manifests, source, "b")
+
+    assert manifests.open(**flags) == Outcome(75, f"conflict: {BRANCH} was moved meanwhile; run again")
+
+    assert codes == [0]
+    before = state_of(manifests)
+    assert f"source={source.commits['c']}" in (before[0][0].body or "")
+    assert manifests.open(**flags) == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert (manifests.results["operation"], state_of(manifests)) == ("superseded", before)
+
+
+# What goes wrong on the way
+
+
+class Lost(Faults):
+    """The reply to the first request that has an effect is lost.
+
+    Args:
+        effect: of that request.
+        cut: whether the connection is cut, rather than a proxy answers in its place.
+    """
+
+    def __init__(self, effect: str, *, cut: bool) -> None:
+        super().__init__(NONE, 0)
+        self._effect, self._cut = effect, cut
+        self.effects: list[str] = []
+
+    def answer(self, asked: Asked, effects: list[str], answer: Callable[[], Response]) -> Response:
+        response = super().answer(asked, effects, answer)
+        is_first = self._effect in effects and self._effect not in self.effects
+        self.effects += effects
+        if not is_first:
+            return response
+        return replace(response, cut=0) if self._cut else Response(502, {"Content-Type": "text/html"}, b"<html>")
+
+
+@pytest.mark.parametrize("cut", [pytest.param(False, id="a 502"), pytest.param(True, id="a connection that was cut")])
+@pytest.mark.parametrize(
+    "effect",
+    [
+        *(f"push {REF}", "create pull request 1", "label 1", "assign 1", "request review of 1"),
+        *("update pull request 1", "comment on 1"),
+    ],
+)
+def test_what_was_done_is_done_once_when_its_reply_is(
+    manifests: Manifests, source: Source, effect: str, cut: bool
+) -> None:
+    given: dict[str, Any] = {"labels": "cd", "assign": "alice", "reviewer": "alice"}
+    if effect in ("update pull request 1", "comment on 1"):
+        manifests.open(**built(manifests, source, "a"), **given)
+    flags = built(manifests, source, "b") | given
+    if effect == "comment on 1":
+        flags |= give_base(manifests, V2.replace("v2", TAGS["b"]))
+    manifests.github.faults = lost = Lost(effect, cut=cut)
+
+    outcome = manifests.open(**flags)
+
+    assert (outcome.code, outcome.stdout) == (0, f"{manifests.page(1)}\n")
+    assert {name: lost.effects.count(name) for name in lost.effects} == dict.fromkeys(lost.effects, 1)
+    (pull,) = manifests.pull_requests
+    assert (pull.labels, pull.assignees, pull.reviewers) == (("cd",), ("alice",), ("alice",))
+    if effect == "comment on 1":
+        assert (pull.state, pull.comments) == ("closed", (IN_BASE,))
+    else:
+        assert (pull.state, pull.sha) == ("open", manifests.tip())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_under_faults_there_is_one_pull_request_and_it_is_the_right_one(
+    manifests: Manifests, source: Source, seed: int
+) -> None:
+    manifests.github.faults = Faults(BAD_DAY, seed)
+    for name in "ab":
+        flags = built(manifests, source, name, labels="cd")
+        codes: list[int] = []
+        while len(codes) < 20 and (not codes or codes[-1] == 75):
+            codes.append(manifests.open(**flags).code)
+        assert codes[-1] == 0
+    manifests.github.faults = None
+    (pull,) = manifests.pull_requests
+    assert (pull.state, pull.sha, pull.labels) == ("open", manifests.tip(), ("cd",))
+    assert f"source={source.commits['b']}" in (pull.body or "")
+
+
+# A dry run
+
+
+def nothing_before(manifests: Manifests, source: Source) -> dict[str, Any]:
+    return built(manifests, source, "b")
+
+
+def older_before(manifests: Manifests, source: Source) -> dict[str, Any]:
+    manifests.open(**built(manifests, source, "a"))
+    return built(manifests, source, "b")
+
+
+def same_before(manifests: Manifests, source: Source) -> dict[str, Any]:
+    manifests.open(**built(manifests, source, "b"))
+    return built(manifests, source, "b")
+
+
+def newer_before(manifests: Manifests, source: Source) -> dict[str, Any]:
+    manifests.open(**built(manifests, source, "c"))
+    return built(manifests, source, "b")
+
+
+def veto_before(manifests: Manifests, source: Source) -> dict[str, Any]:
+    flags = same_before(manifests, source)
+    close_by(manifests, "alice")
+    return flags
+
+
+def base_before(manifests: Manifests, source: Source) -> dict[str, Any]:
+    return same_before(manifests, source) | give_base(manifests, V2.replace("v2", TAGS["b"]))
+
+
+def merge_before(manifests: Manifests, source: Source) -> dict[str, Any]:
+    same_before(manifests, source)
+    merge(manifests, 1)
+    return built(manifests, source, "b")
+
+
+@pytest.mark.parametrize(
+    ("before", "operation", "page"),
+    [
+        pytest.param(nothing_before, "created", False, id="opens one"),
+        pytest.param(older_before, "updated", True, id="updates one"),
+        pytest.param(same_before, "unchanged", True, id="finds all as it is to be"),
+        pytest.param(newer_before, "superseded", True, id="finds a newer one"),
+        pytest.param(veto_before, "vetoed", True, id="finds one that was closed"),
+        pytest.param(base_before, "closed", True, id="closes one"),
+        pytest.param(merge_before, "none", False, id="deletes a branch that is left"),
+    ],
+)
+def test_a_dry_run_writes_nothing_where_a_run(
+    manifests: Manifests,
+    source: Source,
+    before: Callable[[Manifests, Source], dict[str, Any]],
+    operation: str,
+    page: bool,
+) -> None:
+    flags = before(manifests, source)
+    there = state_of(manifests)
+    more = {"labels": "cd", "assign": "alice", "reviewer": "alice", "auto_merge": "merge", "dry_run": "true"}
+
+    assert manifests.open(**flags, **more) == Outcome(0, "", f"{manifests.page(1)}\n" if page else "")
+
+    assert state_of(manifests) == there
+    assert manifests.results["operation"] == operation
+    manifests.open(**flags)
+    assert manifests.results["operation"] == operation
+
+
+def test_a_dry_run_tells_of_somebody_elses_commit_without_a_word_on_the_pull_request(
+    manifests: Manifests, source: Source
+) -> None:
+    flags = older_before(manifests, source)
+    manifests.alice.git("fetch", "--quiet", manifests.bare, BRANCH)
+    manifests.alice.git("switch", "--quiet", "--create", "bots", "FETCH_HEAD")
+    on_top(manifests)
+    manifests.push(branch=BRANCH)
+    before = state_of(manifests)
+    outcome = manifests.open(**flags, dry_run="true")
+    assert (outcome.code, outcome.problem.partition(":")[0]) == (1, "foreign-commit")
+    assert state_of(manifests) == before
+
+
+def once(github: GitHub, request: str, act: Callable[[], object]) -> None:
+    """Let something happen before the first request of its kind is answered."""
+    happened: list[str] = []
+
+    def before(seen: str) -> None:
+        if seen == request and not happened:
+            happened.append(seen)
+            act()
+
+    github.before_answer = before
+
+
+def test_one_that_somebody_pushes_to_while_we_close_it_stays_open_with_their_commit(
+    manifests: Manifests, source: Source
+) -> None:
+    flags = built(manifests, source, "a")
+    manifests.open(**flags)
+    flags |= give_base(manifests, (manifests.tree / KUSTOMIZATION).read_text())
+    theirs = manifests.alice.commit("theirs", {"theirs": ""})
+    manifests.push(branch="elsewhere")
+    comments = "/api/v3/repos/kubeflow/manifests/issues/1/comments"
+    once(manifests.github, f"GET {comments}", lambda: manifests.git("update-ref", REF, theirs))
+
+    assert manifests.open(**flags) == Outcome(
+        75, f"conflict: {BRANCH} at {manifests.flags['url']} was moved by somebody else meanwhile; run again"
+    )
+
+    (pull,) = manifests.pull_requests
+    assert (pull.state, manifests.tip()) == ("open", theirs)
+    assert manifests.open(**flags).code == 1
+    assert [(pull.state, pull.sha) for pull in manifests.pull_requests] == [("open", theirs)]
+
+
+def test_a_text_that_somebody_replaces_before_our_edit_is_theirs(manifests: Manifests) -> None:
+    manifests.edit(V2)
+    manifests.open()
+    manifests.edit(V3)
+    pull = "/api/v3/repos/kubeflow/manifests/pulls/1"
+    once(manifests.github, f"GET {pull}", lambda: rest(manifests.github, "PATCH", "pulls/1", {"body": "Mine."}))
+
+    outcome = manifests.open()
+
+    assert (outcome.code, outcome.problem.partition(":")[0]) == (1, "foreign-pull-request")
+    assert [pull.body for pull in manifests.pull_requests] == ["Mine."]
+
+
+def test_an_older_build_does_not_follow_a_newer_one_that_was_merged_while_it_looked(
+    manifests: Manifests, source: Source, tmp_path: Path
+) -> None:
+    newer = built(manifests, source, "c", repo_dir=shutil.copytree(manifests.tree, tmp_path / "newer", symlinks=True))
+    shutil.copy(manifests.tree / KUSTOMIZATION, tmp_path / "newer" / KUSTOMIZATION)
+    older = built(manifests, source, "a")
+    looked: list[str] = []
+
+    def overtake(request: Request) -> None:
+        if "/pulls?" in request.path and not looked:
+            looked.append(request.path)
+            with process("open_pull_request", **manifests.flags | newer) as child:
+                child.communicate()
+            merge(manifests, 1)
+            manifests.git("update-ref", "-d", REF)
+
+    on_request(manifests.github, overtake)
+
+    assert manifests.open(**older) == Outcome(75, f"conflict: {manifests.page(1)} was opened meanwhile; run again")
+
+    (pull,) = manifests.pull_requests
+    assert (pull.merged, REF in manifests.refs) == (True, False)
+    assert manifests.open(**older | {"base_commit": manifests.tip("main")}) == Outcome(0, "", f"{manifests.page(1)}\n")
+    assert manifests.results["operation"] == "superseded"
+    assert manifests.pull_requests == [pull]
+
+
+@pytest.mark.parametrize("head", ["main", "KUBEFLOW:main", "kubeflow/Manifests:main"])
+def test_the_base_is_never_the_head_however_it_is_spelt(manifests: Manifests, head: str) -> None:
+    manifests.edit(V2)
+    assert manifests.open(head=head) == Outcome(2, "usage: --head and --base are the same branch, main")
+
+
+def test_a_fork_that_was_renamed_is_followed(manifests: Manifests) -> None:
+    add_fork(manifests, "bot/manifests")
+    manifests.edit(V2)
+    manifests.open(head="bot:")
+    manifests.github.rename_repository("bot/manifests", "bot/apps")
+    warning = "moved: the repository bot/manifests is now bot/apps; give its present name"
+    for text, operation in ((V2, "unchanged"), (V3, "updated")):
+        manifests.edit(text)
+        assert manifests.open(head="bot:") == Outcome(0, warning, f"{manifests.page(1)}\n")
+        assert manifests.results["operation"] == operation
+
+
+def test_a_commit_by_somebody_with_an_odd_name_is_foreign_too(manifests: Manifests) -> None:
+    manifests.edit(V2)
+    manifests.open()
+    manifests.alice.git("fetch", "--quiet", manifests.bare, BRANCH)
+    manifests.alice.git("switch", "--quiet", "--create", "bots", "FETCH_HEAD")
+    manifests.alice.environment |= {"GIT_AUTHOR_NAME": "a\u2028b"}
+    theirs = manifests.alice.commit("mine", {"docs/old.md": "alice\n"})
+    manifests.push(branch=BRANCH)
+    manifests.edit(V3)
+    outcome = manifests.open()
+    assert (outcome.code, outcome.problem.partition(":")[0], manifests.tip()) == (1, "foreign-commit", theirs)
+
+
+def test_a_rendered_diff_that_is_too_large_is_refused_before_anything_is_done(
+    manifests: Manifests, tmp_path: Path
+) -> None:
+    (tmp_path / "diff").write_bytes(b"+" * ((1 << 20) + 1))
+    manifests.edit(V2)
+    assert manifests.open(message=None, rendered_diff=tmp_path / "diff") == Outcome(
+        2, f"usage: --rendered-diff: {tmp_path}/diff has more than 1048576 bytes; give a shorter text"
+    )
+    assert manifests.github.requests == []

@@ -1,10 +1,12 @@
 """The Pipeline apps-cd, end to end: what its steps may see, what a rerun does, how it fails. In the sandbox or on a cluster."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from steps import command_line
 from steps.create_runs import create_runs
@@ -212,3 +214,66 @@ versions:
     (pull,) = world.pull_requests("example/manifests")
     world.push("example/manifests", {PATH: world.read("example/manifests", pull.sha, PATH)})
     assert made() == []
+
+
+def test_a_github_app_opens_the_pull_request_with_a_link_to_its_run(update: Update) -> None:
+    world = update.world
+    key = world.github.add_app("apps-cd", app_id=7, owners=["example"])
+    document = update.document(fork_owner="", dashboard_url="https://tekton.example.com")
+    token = next(each for each in document["spec"]["workspaces"] if each["name"] == "github-token")
+    token.update(name="github-app", secret={"secretName": "github-app"})
+    app = {"app-id": "7", "private-key": key, **world.authority}
+
+    run = world.start(document, secrets={**update.all_secrets, "github-app": app})
+
+    assert operation(run) == "created"
+    (pull,) = world.pull_requests("example/manifests")
+    assert (pull.user, pull.head) == ("apps-cd[bot]", f"example:{BRANCH}")
+    pages = re.findall(
+        r"https://tekton\.example\.com/#/namespaces/[a-z0-9-]+/pipelineruns/([a-z0-9-]+)\)", pull.body or ""
+    )
+    assert pages == [run.name]
+
+
+def test_what_kubeflows_apps_cd_has_left_open_is_closed_for_ours(update: Update) -> None:
+    world = update.world
+    update.start()
+    (ours,) = world.pull_requests("example/manifests")
+    api = f"{world.github.url}/api/v3/repos/example/manifests"
+    headers = {"Authorization": f"token {TOKEN}"}
+    seed = "update_webapp_v1-g01234567"
+    for path, body in (
+        ("git/refs", {"ref": f"refs/heads/{seed}", "sha": ours.sha}),
+        ("pulls", {"title": "[auto PR]", "head": seed, "base": "main"}),
+    ):
+        requests.post(f"{api}/{path}", json=body, headers=headers, timeout=30).raise_for_status()
+    task = {
+        "name": "close",
+        "taskRef": {"kind": "Task", "name": "close-superseded-pull-requests"},
+        "params": [
+            {"name": "manifests-repo-url", "value": world.url("example/manifests")},
+            {"name": "author", "value": "example-bot <bot@example.com>"},
+            {"name": "github-url", "value": world.github_url},
+        ],
+        "workspaces": [{"name": "github-token", "workspace": "github-token"}],
+    }
+    run = world.start(
+        {
+            **update.document(),
+            "spec": {
+                "pipelineSpec": {
+                    "workspaces": [{"name": "github-token"}],
+                    "results": [{"name": "closed", "value": "$(tasks.close.results.closed)"}],
+                    "tasks": [task],
+                },
+                "workspaces": [{"name": "github-token", "secret": {"secretName": "github-token"}}],
+            },
+        },
+        secrets=update.all_secrets,
+    )
+
+    assert (run.succeeded, run.results) == (True, {"closed": "2"}), run.describe()
+    word = f"There is a newer pull request, {world.github_url}/example/manifests/pull/1, in place of this one."
+    kept, closed = world.pull_requests("example/manifests")
+    assert (kept, closed.state, closed.closed_by) == (ours, "closed", BOT)
+    assert closed.comments == (f"{word}\n\n<!-- apps-cd remark=superseded -->",)

@@ -211,12 +211,14 @@ def test_what_is_referred_to_is_declared_and_what_is_declared_is_referred_to(fil
         used |= {f"workspaces.{name}" for step in spec["steps"] for name in names(step.get("workspaces"))}
         for step in spec["steps"]:
             results = names(STEP_ACTIONS[step["ref"]["name"]]["spec"].get("results"))
-            elsewhere |= {f"steps.{step['name']}.results.{result}" for result in results}
+            elsewhere |= {"context.taskRun.namespace"} | {
+                f"steps.{step['name']}.results.{result}" for result in results
+            }
     else:
         used |= {f"workspaces.{each['workspace']}" for task in spec["tasks"] for each in task.get("workspaces", [])}
         for task in spec["tasks"]:
             results = names(TASKS[task["taskRef"]["name"]]["spec"].get("results"))
-            elsewhere |= {f"tasks.{task['name']}.results.{result}" for result in results}
+            elsewhere |= {"context.pipelineRun.name"} | {f"tasks.{task['name']}.results.{result}" for result in results}
     assert {"undeclared": used - declared - elsewhere, "unused": declared - used} == {
         "undeclared": set(),
         "unused": set(),
@@ -313,8 +315,9 @@ CREDENTIALS = {
     "prepare-build-context": {"clone": {"app-repo-credentials"}, "prepare": {"google-credentials"}},
     "update-manifests": {
         "clone": {"manifests-repo-credentials"},
-        "open-pull-request": {"manifests-repo-credentials", "github-token"},
+        "open-pull-request": {"manifests-repo-credentials", "github-token", "github-app"},
     },
+    "close-superseded-pull-requests": {"close": {"manifests-repo-credentials", "github-token", "github-app"}},
 }
 
 
@@ -336,11 +339,15 @@ def test_workspaces_seen_by_all_steps_of_a_task_hold_no_credentials() -> None:
         "kaniko-build": {"source"},
         "prepare-build-context": {"output"},
         "update-manifests": set(),
+        "close-superseded-pull-requests": set(),
     }
 
 
 def test_no_task_holds_credentials_of_a_registry_and_of_github() -> None:
-    registry, github = {"dockerconfig", "google-credentials"}, {"github-token", "manifests-repo-credentials"}
+    registry, github = (
+        {"dockerconfig", "google-credentials"},
+        {"github-token", "github-app", "manifests-repo-credentials"},
+    )
     both = [
         name
         for name, document in TASKS.items()

@@ -1,7 +1,8 @@
 # make test    everything but what needs a cluster
 # make demo    one update, end to end, on real parts
 # make bench   our figures beside a peer's
-# make test-cluster, make figures   the same on a real cluster with Tekton
+# make test-cluster   the same on a real cluster with Tekton
+# make figures   what pull requests survive, and times, pods and memory on that cluster
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := bash
@@ -15,11 +16,13 @@ DOCKER ?= docker
 PYTHON_IMAGE ?=
 KUSTOMIZE_IMAGE ?=
 WORKERS ?= 5
+# More than cores, because tests wait for servers.
+TEST_WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 
-.PHONY: help test test-cluster lint demo bench figures golden lock pin image image-help push clean
+.PHONY: help test test-cluster lint demo bench figures figures-reliability figures-cluster golden lock pin image image-help push clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 # All is pinned with hashes, so pip need not ask what depends on what.
 $(VENV)/installed: tests/requirements.txt
@@ -28,7 +31,7 @@ $(VENV)/installed: tests/requirements.txt
 	touch $@
 
 test: $(VENV)/installed lint  ## everything but what needs a cluster
-	$(BIN)/pytest --numprocesses=auto
+	$(BIN)/pytest --numprocesses=$(TEST_WORKERS)
 
 lint: $(VENV)/installed  ## ruff, mypy, yamllint
 	$(BIN)/ruff check --quiet
@@ -47,7 +50,12 @@ test-cluster: $(VENV)/installed  ## the cases of the Pipeline, and all that only
 	$(BIN)/pytest --world=cluster --numprocesses=$(WORKERS) --dist=worksteal --verbose --durations=0 --durations-min=1 \
 	  tests/cluster tests/tekton/test_pipeline.py tests/tekton/test_runs.py $(PYTEST)
 
-figures: $(VENV)/installed  ## times, pods and memory on a cluster, beside the catalog's way; fails if ours has more pods
+figures: figures-reliability figures-cluster  ## both of the next two
+
+figures-reliability: $(VENV)/installed  ## pull requests under fault, kills, races, secrets; fails where a bound is missed
+	$(BIN)/python -m tests.reliability.figures
+
+figures-cluster: $(VENV)/installed  ## times, pods and memory on a cluster, beside the catalog's way; fails if ours has more pods
 	$(BIN)/python -m tests.cluster.figures
 
 golden: $(VENV)/installed  ## renew the README's tables and the golden files

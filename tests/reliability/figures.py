@@ -1,0 +1,216 @@
+"""`make figures`, the part that needs no cluster: pull requests under fault, kills, histories, races, secrets, hostile values.
+
+What is drawn is drawn from fixed seeds. The table is printed and kept in `build/reliability.md`; a row that misses what was
+wanted says so, and then the program ends 1. `README.md` beside this file is the table of a release.
+"""
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import test_hostile_values
+from tests.reliability import histories, kills, lives, peers, secrets, updaters
+from tests.reliability.spread import spread
+
+OUTPUT = Path(__file__).parents[2] / "build/reliability.md"
+LIVES, LIVES_OF_PEERS = 1000, 200
+HISTORIES, HISTORIES_OF_THE_STEP = 10_000, 200
+ORDERS = 1000
+MOST_SECONDS = 30
+"""A miss of which is told, and fails nothing: it is the machine's."""
+DUPLICATES = ("duplicate pull requests", "duplicate comments", "duplicate labels")
+PLAYED = ("histories", "actions", "proposals")
+HARM = tuple(key for key in histories.KEYS if key not in PLAYED)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        what: was measured.
+        found: what was found.
+        wanted: and what that was to be.
+        is_met: whether it is.
+    """
+
+    what: str
+    found: str
+    wanted: str = ""
+    is_met: bool = True
+
+    def __str__(self) -> str:
+        return f"| {self.what} | {self.found}{'' if self.is_met else ' (missed)'} | {self.wanted} |"
+
+
+def _none(counts: Counter[str], names: Sequence[str]) -> tuple[str, str, bool]:
+    found = sum(counts[name] for name in names)
+    return str(found), "0", found == 0
+
+
+def under_fault() -> Iterator[Row]:
+    """Lives of pull requests while GitHub fails."""
+    counts = spread(lives.live, range(LIVES))
+    _tell(counts, "not done", "broken off")
+    requests, share = counts["requests"], counts["faults"] / counts["requests"]
+    yield Row(
+        f"{counts['lives']:,} lives of a pull request, {counts['runs']:,} runs, {requests:,} requests to REST and git: faulty",
+        f"{share:.0%}",
+        is_met=counts["lives"] == LIVES,
+    )
+    yield Row(
+        "of these done, a run that ends 75 being run again up to 3 times",
+        f"{counts['done'] / LIVES:.2%}",
+        "99.9 %",
+        counts["done"] >= 0.999 * LIVES,
+    )
+    yield Row(
+        "runs that ended 75; pull requests without their label",
+        f"{counts['later'] / counts['runs']:.1%}; {counts['unlabelled']}",
+    )
+    yield Row("not done, and not worth another try", *_none(counts, ["ended for good"]))
+    yield Row("duplicate pull requests, comments, labels", *_none(counts, DUPLICATES))
+    yield Row("requests within a time that GitHub had asked to wait", *_none(counts, ["impatient"]))
+    yield Row("writes within a second of the one before", *_none(counts, ["hasty"]))
+    yield Row(
+        "defects, and replies against GitHub's models", *_none(counts, ["defects", "violations of GitHub's models"])
+    )
+    yield Row("the token in logs and bodies, in any of 13 spellings", *_none(counts, ["token found"]))
+    for name, life in (("PyGithub", peers.live_with_pygithub), ("hub", peers.live_with_hub)):
+        if name == "hub" and not peers.has_hub():
+            yield Row("the same with hub", "not measured: hub is not installed")
+            continue
+        counts = spread(life, range(LIVES_OF_PEERS))
+        duplicates = sum(counts[name] for name in DUPLICATES)
+        job = (
+            "opening and labelling with hub, on a slow clock"
+            if name == "hub"
+            else "opening, labelling, commenting with PyGithub"
+        )
+        yield Row(
+            f"{job}, run again likewise: done; duplicates",
+            f"{counts['done'] / LIVES_OF_PEERS:.0%}; {duplicates} in {LIVES_OF_PEERS}",
+        )
+
+
+def under_kills() -> Iterator[Row]:
+    """Steps killed after each effect."""
+    counts = spread(kills.kill, kills.POINTS)
+    _tell(counts, "not equal", "broken off")
+    effects, points = counts["effects"] // kills.SEEDS, counts["points"]
+    yield Row(
+        f"{effects} effects of {len(kills.CASES)} cases of {len({case.step for case in kills.CASES.values()})} steps, "
+        f"{kills.SEEDS} seeds, {counts['killed']} killed: run again, same end, no token in sight",
+        f"{counts['equal']} of {points}",
+        "all",
+        counts["equal"] == points == counts["effects"] > 0
+        and counts["killed"] > 0.8 * points
+        and counts["token found"] == 0,
+    )
+
+
+def among_people() -> Iterator[Row]:
+    """Histories with people in them."""
+    for count, counts, where in (
+        (HISTORIES, histories.measure_model(HISTORIES), "in a model that asks our decisions"),
+        (HISTORIES_OF_THE_STEP, spread(histories.compare, range(HISTORIES_OF_THE_STEP)), "by the step, on real git"),
+    ):
+        _tell(counts, "broken off")
+        what = f"{count:,} histories, {counts['proposals']:,} proposals, {where}: {', '.join(HARM[:2])}"
+        harmed, wanted, is_met = _none(counts, HARM[:2])
+        yield Row(what, harmed, wanted, is_met=is_met and counts["histories"] == count)
+        rest = [*HARM[2:], "token found"]
+        yield Row(", ".join(rest), *_none(counts, rest))
+    counts = histories.measure_orders(ORDERS)
+    yield Row(
+        f"{ORDERS:,} orders in which builds end, in the model, some lost, some twice: in the end the newest is proposed, once",
+        f"{counts['final is newest']:,}",
+        "all",
+        counts["final is newest"] == ORDERS and counts["second open pull requests"] == 0,
+    )
+
+
+def at_once() -> Iterator[Row]:
+    """Many updaters of one repository."""
+    for what, measure, opened in (
+        ("20 updaters at once, of 20 applications", updaters.measure_applications, 20),
+        ("20 at once of one application and 20 commits, again while they end 75", updaters.measure_commits, 1),
+    ):
+        with tempfile.TemporaryDirectory(prefix="apps-cd-") as directory:
+            counts = measure(Path(directory, "site"))
+        seconds = counts["seconds"]
+        is_right = counts["open pull requests"] == counts["at the newest commit"] == counts["pull requests"] == opened
+        yield Row(
+            f"{what}: through, and {opened} pull request{'s' * (opened > 1)} at the newest commit",
+            f"{counts['ended 0']} of {counts['updaters']}",
+            "all",
+            is_right and counts["ended 0"] == counts["updaters"],
+        )
+        told = f"{seconds}{'' if seconds <= MOST_SECONDS else ' (missed)'}; {counts['merge commits']}"
+        yield Row("seconds; merge commits", told, f"{MOST_SECONDS}; 0", counts["merge commits"] == 0)
+
+
+def under_watch() -> Iterator[Row]:
+    """Credentials, and values that are after them."""
+    with tempfile.TemporaryDirectory(prefix="apps-cd-") as directory:
+        counts = secrets.measure(Path(directory, "scene"))
+    what = f"{counts['canaries']} credentials, {counts['runs']} runs, {counts['samples']:,} samples of processes"
+    _, wanted, is_met = _none(counts, ["found"])
+    yield Row(
+        f"{what}, {counts['places scanned']:,} places: found (those of registries: on the cluster)",
+        str(counts["found"]),
+        wanted,
+        is_met and counts["runs over ssh"] > 0,
+    )
+    wrong: list[str] = []
+    hostile = Counter(test_hostile_values.measure(wrong=wrong))
+    for line in wrong:
+        print(line)
+    yield Row(
+        f"{hostile['values']} hostile values x {hostile['parameters']} parameters: refused with exit 2 before any request",
+        f"{hostile['refused']:,} of {hostile['to refuse']:,}",
+        "all",
+        hostile["refused"] == hostile["to refuse"] > 0 and not wrong,
+    )
+    yield Row(
+        f"executed, or Authorization to another host, in these and {hostile['runs']} runs with values that may be",
+        *_none(hostile, ["executed", "leaked"]),
+    )
+
+
+GROUPS: tuple[Callable[[], Iterator[Row]], ...] = (under_fault, under_kills, among_people, at_once, under_watch)
+
+
+def _tell(counts: Counter[str], *beginnings: str) -> None:
+    """Say what did not end as it should."""
+    for name in sorted(counts):
+        if name.startswith(beginnings):
+            print(name)
+
+
+def main(wanted: Sequence[str]) -> int:
+    """Print the table, and keep it when it is whole; the arguments choose groups of rows by name."""
+    lines = ["| Measured | | Wanted |", "|---|---|---|"]
+    print(*lines, sep="\n", flush=True)
+    is_met = True
+    for group in GROUPS:
+        if wanted and group.__name__ not in wanted:
+            continue
+        start = time.monotonic()
+        for row in group():
+            print(row, flush=True)
+            lines.append(str(row))
+            is_met = is_met and row.is_met
+        print(f"({group.__name__}: {time.monotonic() - start:.0f} s)", file=sys.stderr, flush=True)
+    if not wanted:
+        OUTPUT.parent.mkdir(exist_ok=True)
+        OUTPUT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0 if is_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -84,7 +84,7 @@ def close_superseded_pull_requests(
 
 def _successor(github: GitHub, number: int) -> PullRequest:
     found = github.pull_request(number)
-    if found.author.lower() != github.login.lower() or found.proposes is None:
+    if not github.is_us(found.author) or found.proposes is None:
         raise StepError("foreign-pull-request", f"{found.url} by {found.author} is not ours; nothing is closed for it")
     if found.state == "closed":
         _log.info("%s was closed without a merge: it takes nothing's place", found.url)

@@ -305,7 +305,7 @@ def _is_vetoed(github: GitHub, seen: Seen, update: Update) -> bool:
             raise
         _log.warning("%s; it is taken for a person's close", error, extra={"reason": error.reason})
         by = None
-    if (by or "").lower() != seen.us.lower():
+    if by is None or not github.is_us(by):
         return True
     return not any(github.is_remarked(closed.number, updates.remark_marker(kind)) for kind in updates.CLOSES)
 

@@ -112,7 +112,7 @@ class GitHub:
             return found
 
         def of_ours() -> PullRequest | None:
-            return next((each for each in self._open(head, branch, base) if self._is_us(each.author)), None)
+            return next((each for each in self._open(head, branch, base) if self.is_us(each.author)), None)
 
         try:
             found = self._requests.write(what, "POST", "pulls", wanted, parsed, of_ours)
@@ -147,7 +147,7 @@ class GitHub:
             text: with the key in it.
             key: what no other comment of ours contains.
         """
-        us = self.login
+        _ = self.login  # asked for before the write, whose reply is held against it
         what = f"cannot comment on pull request {number} of {self._requests.path}"
         if self.is_remarked(number, key):
             return False
@@ -156,7 +156,7 @@ class GitHub:
             body = reply.body
             self._page(body["html_url"])
             as_number(body["id"])
-            if _login(body["user"]).lower() != us.lower() or key not in body["body"]:
+            if not self.is_us(_login(body["user"])) or key not in body["body"]:
                 raise ValueError("it is another comment")
             return True
 
@@ -176,7 +176,7 @@ class GitHub:
         comments = self._requests.list(
             what, f"issues/{number}/comments", lambda each: (_login(each["user"]), each["body"] or "")
         )
-        return any(self._is_us(author) and key in body for author, body in comments)
+        return any(self.is_us(author) and key in body for author, body in comments)
 
     def close(self, number: int) -> None:
         """Close a pull request that is open."""
@@ -295,7 +295,8 @@ class GitHub:
             what, "query { viewer { login } }", {}, lambda data: as_text(data["viewer"]["login"])
         )
 
-    def _is_us(self, login: str) -> bool:
+    def is_us(self, login: str) -> bool:
+        """Whether a login is ours; GitHub's are alike in any case."""
         return login.lower() == self.login.lower()
 
     def _of_head(self, state: Literal["open", "all"], head: Repository, branch: Branch) -> tuple[PullRequest, ...]:
@@ -326,7 +327,7 @@ class GitHub:
                 f"{what}: GitHub has one of {head.owner}:{branch} already, but does not list it",
                 later=True,
             )
-        if not self._is_us(found.author):
+        if not self.is_us(found.author):
             raise StepError(
                 "foreign-pull-request",
                 f"{found.url} by {found.author} proposes the same branch and is not ours; it is left alone. Merge or close "

@@ -11,7 +11,7 @@ import threading
 import time
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -21,7 +21,7 @@ from tests.sandbox.faults import Asked, Faults
 from tests.sandbox.github_bodies import Bodies
 from tests.sandbox.github_models import Checker
 from tests.sandbox.github_rest import API, Exchange, Refused
-from tests.sandbox.github_state import PullRequest, Repository, User, World
+from tests.sandbox.github_state import PullRequest, Repository, User, World, now
 from tests.sandbox.http_server import Call, Response, Server
 from tests.sandbox.tls import Authority
 
@@ -93,7 +93,7 @@ class GitHub:
         connection instead of the reply."""
         self.faults: Faults | None = None
         """What goes wrong on the way; None for nothing."""
-        self._address = host, port
+        self._host, self._ports = host, (port, 0)
         self.clock: Callable[[], float] = time.time
         """The seconds since the epoch, by which tokens of apps expire."""
         self._world = World(root, lambda: self.clock())  # noqa: PLW0108 - a test may replace it
@@ -104,22 +104,34 @@ class GitHub:
         self._lock = threading.RLock()
 
     def __enter__(self) -> typing.Self:
-        host, port = self._address
-        names = list(dict.fromkeys([host, "127.0.0.1", "localhost"]))
+        self._listen()
+        return self
+
+    def _listen(self) -> None:
+        names = list(dict.fromkeys([self._host, "127.0.0.1", "localhost"]))
         with contextlib.ExitStack() as stack:
-            stack.callback(self._checker.close)
-            plain = Server(host, port, self._dispatch)
+            plain = Server(self._host, self._ports[0], self._dispatch)
             stack.callback(plain.close)
-            secure = Server(host, 0, self._dispatch, self._authority.server_context(names))
+            secure = Server(self._host, self._ports[1], self._dispatch, self._authority.server_context(names))
             stack.callback(secure.close)
             self._stack = stack.pop_all()
         self.url, self.tls_url = plain.url, secure.url
-        return self
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody listens at its ports, for the time of a `with` block; what it knows stays."""
+        self._stack.close()
+        try:
+            yield
+        finally:
+            self._ports = (_port(self.url), _port(self.tls_url))
+            self._listen()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
         self._stack.close()
+        self._checker.close()
 
     def add_user(self, login: str, *, token: str | None = None, organization: bool = False) -> None:
         """Make a user known; again with another token, they have both."""
@@ -181,6 +193,38 @@ class GitHub:
     def archive_repository(self, full_name: str) -> None:
         """From now on nobody may write to it."""
         self._repository(full_name).archived = True
+
+    def add_closed_pull_requests(self, full_name: str, branch: str, count: int) -> None:
+        """Add closed pull requests of a branch by the owner, many at once."""
+        repository = self._repository(full_name)
+        refs = repository.git.refs()
+        with self._lock:
+            for _ in range(count):
+                pull = PullRequest(
+                    id=self._world.new_id(),
+                    number=len(repository.issues) + 1,
+                    repository=repository,
+                    title="Update",
+                    body="Words.",
+                    user=repository.owner,
+                    head_repository=repository,
+                    head_branch=branch,
+                    base_branch=repository.git.default_branch(),
+                    draft=False,
+                    maintainer_can_modify=False,
+                    state="closed",
+                    closed_at=now(),
+                    closed_by=repository.owner,
+                )
+                pull.base_when_closed = refs[pull.base_ref]
+                repository.git.update_ref(pull.pull_ref, refs[pull.head_ref])
+                repository.issues[pull.number] = pull
+
+    def age_pull_requests(self, full_name: str, seconds: int) -> None:
+        """Make the pull requests of a repository as if all that was done with them was done earlier."""
+        with self._lock:
+            for pull in self._repository(full_name).pulls:
+                pull.age(seconds)
 
     def rename_repository(self, full_name: str, new_full_name: str) -> None:
         """Give a repository another name, or another owner; requests at the old one are redirected.
@@ -413,3 +457,7 @@ def _facts(pull: PullRequest, sha: str) -> PullRequestFacts:
         closed_by=pull.closed_by.login if pull.closed_by else None,
         auto_merge=pull.auto_merge.method if pull.auto_merge else None,
     )
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])

@@ -6,6 +6,7 @@ Refusals are GitHub's, word for word where they have been seen; the thread they 
 import base64
 import binascii
 import functools
+import hashlib
 import json
 import re
 import urllib.parse
@@ -231,7 +232,18 @@ def answer(entry: Route, parts: dict[str, str], exchange: Exchange) -> Response:
     headers: dict[str, str] = {}
     if isinstance(body, list) and exchange.call.method == "GET":
         body, headers = _page(exchange.listed(body), exchange.call)
-    return json_response(entry.status, body, headers)
+    response = json_response(entry.status, body, headers)
+    return _conditional(response, exchange.call) if entry.method == "GET" else response
+
+
+def _conditional(response: Response, call: Call) -> Response:
+    """A reply with its ETag, or 304 when the client says that it has that one."""
+    assert isinstance(response.body, bytes)
+    digest = hashlib.sha256(response.headers.get("Link", "").encode() + response.body).hexdigest()
+    tagged = response.headers | {"ETag": f'W/"{digest}"', "Cache-Control": "private, max-age=60, s-maxage=60"}
+    if tagged["ETag"] in call.headers.get("If-None-Match", "").split(", "):
+        return Response(304, tagged)
+    return Response(response.status, tagged, response.body)
 
 
 def address_by_id(call: Call, repository: Repository) -> str:

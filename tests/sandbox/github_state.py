@@ -19,7 +19,11 @@ from tests.sandbox.bare_repository import BareRepository
 
 
 def now() -> str:
-    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _written(dt.datetime.now(dt.UTC))
+
+
+def _written(time: dt.datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(eq=False)
@@ -199,6 +203,12 @@ class PullRequest(Issue):
         self.base_when_closed = None
         super().reopen()
 
+    def age(self, seconds: int) -> None:
+        """Move all its times back."""
+        for name in ("created_at", "updated_at", "closed_at", "merged_at"):
+            if then := getattr(self, name):
+                setattr(self, name, _written(dt.datetime.fromisoformat(then) - dt.timedelta(seconds=seconds)))
+
     def merge(self, user: User, commit: str, base: str) -> None:
         """Note that `commit` brought the head into the base, which was at `base` before."""
         super().close(user)
@@ -314,7 +324,7 @@ class World:
         token = f"ghs_{installation.app.id}_{jwt.encode(claims, secrets.token_bytes(32), 'HS256')}"
         expires_at = int(self.clock()) + 3600
         self._installation_tokens[token] = installation.bot, expires_at
-        return token, dt.datetime.fromtimestamp(expires_at, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return token, _written(dt.datetime.fromtimestamp(expires_at, dt.UTC))
 
     def expire_tokens(self) -> None:
         self._installation_tokens.clear()

@@ -353,6 +353,36 @@ def test_long_lists_come_in_pages(scene: Scene) -> None:
     assert [comment.body for comment in comments] == [f"comment {number}" for number in range(5)]
 
 
+def test_a_client_that_has_a_reply_is_told_when_it_is_as_it_was(scene: Scene) -> None:
+    pull = scene.pull()
+    api = f"{scene.server.url}/api/v3/repos/org/app/pulls"
+
+    def get(path: str = "?state=all", tag: str = "") -> requests.Response:
+        headers = {"Authorization": "Bearer alice", "If-None-Match": tag}
+        return requests.get(f"{api}{path}", headers=headers, timeout=10)
+
+    first = get()
+    again = get(tag=first.headers["ETag"])
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    assert get("/1", tag=first.headers["ETag"]).status_code == 200
+    pull.edit(title="Another")
+    changed = get(tag=first.headers["ETag"])
+    assert (changed.status_code, [each["title"] for each in changed.json()]) == (200, ["Another"])
+    assert get(tag=f'"other", {changed.headers["ETag"]}').status_code == 304
+
+
+def test_pull_requests_are_listed_as_they_were_updated(scene: Scene) -> None:
+    first, second = scene.pull(), scene.pull(head="conflict")
+    scene.server.age_pull_requests("org/app", 120)
+    first.edit(body="Now.")
+
+    def listed(**query: str) -> list[int]:
+        return [pull.number for pull in scene.repository().get_pulls(state="all", **query)]
+
+    assert listed(sort="updated", direction="desc") == [first.number, second.number]
+    assert listed(sort="updated", direction="asc") == [second.number, first.number]
+
+
 # Pull requests follow git
 
 
@@ -1112,3 +1142,13 @@ def test_what_github_does_not_know_is_a_violation(tmp_path: Path, history: Path)
             f"{model}: ('draft', 'bool'): Input should be a valid boolean",
             f"{model}: (): Invalid JSON: EOF while parsing an object at line 1 column 1",
         ]
+
+
+def test_one_that_was_away_is_back_at_its_addresses_and_knows_what_it_knew(tmp_path: Path) -> None:
+    with GitHub(tmp_path) as github:
+        github.add_user("alice", token="alice")
+        github.add_repository("alice/app")
+        url = f"{github.url}/api/v3/repos/alice/app"
+        with github.away(), pytest.raises(requests.ConnectionError):
+            requests.get(url, timeout=5)
+        assert requests.get(url, timeout=5).json()["full_name"] == "alice/app"

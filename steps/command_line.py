@@ -5,9 +5,11 @@ mistyped flag only after the function ran. So every token is held against the si
 only records the call, with the annotation as parser of each flag, and what follows the first `--` never reaches it.
 """
 
+import contextlib
 import difflib
 import inspect
 import logging
+import os
 import re
 import signal
 import sys
@@ -66,7 +68,14 @@ def run(
 
     signal.signal(signal.SIGTERM, terminate)
     log.configure()
-    sys.exit(main(function, sys.argv[1:], aliases=aliases, refused=refused))
+    code = main(function, sys.argv[1:], aliases=aliases, refused=refused)
+    if code == TERMINATED:
+        # All is cleaned up; a thread of a pool that waits for a server would be waited for.
+        logging.shutdown()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(

@@ -14,7 +14,10 @@ _ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 _BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
 
-_secrets: set[str] = set()
+MOST_SECRETS = 5000
+"""Written forms that are looked for: of a process that lives long, the ones that it has met last."""
+
+_secrets: dict[str, None] = {}
 
 
 def conceal(secret: str, *, user: str = "x-access-token") -> None:
@@ -28,18 +31,21 @@ def conceal(secret: str, *, user: str = "x-access-token") -> None:
         return
     quoted = [urllib.parse.quote(secret, safe=kept) for kept in ("", "/")]
     encoded = [encode(text.encode()) for encode in _BASE64 for text in (secret, f"{user}:{secret}")]
-    _secrets.update(
-        {
-            secret,
-            *quoted,
-            # git writes %2f where Python writes %2F.
-            *(re.sub("%..", lambda match: match[0].lower(), text) for text in quoted),
-            *(text.decode().rstrip("=") for text in encoded),
-            *(json.dumps(secret, ensure_ascii=ascii_alone)[1:-1] for ascii_alone in (True, False)),
-            repr(secret)[1:-1],
-            secret.encode().hex(),
-        }
-    )
+    forms = {
+        secret,
+        *quoted,
+        # git writes %2f where Python writes %2F.
+        *(re.sub("%..", lambda match: match[0].lower(), text) for text in quoted),
+        *(text.decode().rstrip("=") for text in encoded),
+        *(json.dumps(secret, ensure_ascii=ascii_alone)[1:-1] for ascii_alone in (True, False)),
+        repr(secret)[1:-1],
+        secret.encode().hex(),
+    }
+    for form in forms:
+        _secrets.pop(form, None)
+        _secrets[form] = None
+    for form in list(_secrets)[:-MOST_SECRETS]:
+        _secrets.pop(form, None)
 
 
 def redact(text: str) -> str:
@@ -66,8 +72,9 @@ class _Json(logging.Formatter):
         }
         if reason := getattr(record, "reason", None):
             entry["reason"] = reason
-        if (after := getattr(record, "retry_after", None)) is not None:
-            entry["retry_after"] = after
+        for name in ("app", "version", "commit", "run", "retry_after"):
+            if (value := getattr(record, name, None)) is not None:
+                entry[name] = value
         if record.exc_info:
             entry["traceback"] = redact(self.formatException(record.exc_info))
         return json.dumps(entry, ensure_ascii=False)

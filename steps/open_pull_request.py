@@ -296,18 +296,7 @@ def _is_newer(github: GitHub, update: Update, other: Update, source: Repository 
 def _is_vetoed(github: GitHub, seen: Seen, update: Update) -> bool:
     """Whether a person closed the pull request that proposed the same."""
     closed = pull_request.veto(seen, update)
-    if closed is None:
-        return False
-    try:
-        by = github.closed_by(closed.number)
-    except StepError as error:
-        if error.later:
-            raise
-        _log.warning("%s; it is taken for a person's close", error, extra={"reason": error.reason})
-        by = None
-    if by is None or not github.is_us(by):
-        return True
-    return not any(github.is_remarked(closed.number, updates.remark_marker(kind)) for kind in updates.CLOSES)
+    return closed is not None and github.is_refused(closed.number)
 
 
 def _full(github: GitHub, facts: Facts, title: TitleTemplate | None, seen: Seen, update: Update) -> Message:

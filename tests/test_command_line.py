@@ -608,3 +608,23 @@ command_line.run(a_step)
     assert ended(environment, "-c", program, "--name=x") == Ended(
         143, "", [entry("terminated", "ended by SIGTERM", "a_step")]
     )
+
+
+def test_sigterm_waits_for_no_thread_that_waits_itself(environment: dict[str, str]) -> None:
+    program = """
+import os, signal, threading
+from concurrent.futures import ThreadPoolExecutor
+from steps import command_line
+
+def a_step() -> None:
+    ThreadPoolExecutor(1).submit(threading.Event().wait, 30)
+    print("told")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+command_line.run(a_step)
+"""
+    began = time.monotonic()
+    assert ended(environment, "-c", program) == Ended(
+        143, "told\n", [entry("terminated", "ended by SIGTERM", "a_step")]
+    )
+    assert time.monotonic() - began < 10

@@ -110,6 +110,27 @@ for after in (90, 0, None):
     assert [entry.get("retry_after", "nothing") for entry in found] == [90, 0, "nothing"]
 
 
+def test_an_entry_about_a_pair_names_it_with_its_commit_and_run() -> None:
+    [full, bare] = entries("""
+facts = {"app": "web", "version": "main", "commit": "25be20ce", "reason": "create", "run": "web-main-25be20ce"}
+logger.info("So it needs an update.", extra=facts)
+logger.info("The configuration suspends it.", extra={**facts, "reason": "suspended", "commit": None, "run": None})
+""")
+    times = full.pop("time"), bare.pop("time")
+    assert all(times)
+    common = {"level": "info", "step": "steps.a_step", "app": "web", "version": "main"}
+    assert [full, bare] == [
+        {
+            **common,
+            "message": "So it needs an update.",
+            "commit": "25be20ce",
+            "reason": "create",
+            "run": "web-main-25be20ce",
+        },
+        {**common, "message": "The configuration suspends it.", "reason": "suspended"},
+    ]
+
+
 def test_warnings_of_libraries_are_entries_too() -> None:
     [entry] = entries('warnings.warn("old", stacklevel=1)')
     assert (entry["level"], entry["step"]) == ("warning", "py.warnings")

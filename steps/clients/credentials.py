@@ -1,7 +1,8 @@
 """Reads credentials from the directory that a Secret is mounted at; whatever it reads is concealed from the log at once."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -100,6 +101,31 @@ def read(directory: Path | None) -> Credentials:
     return found
 
 
+def given(path: Path | None) -> Path | None:
+    """A file or directory of a Secret, unless it is an empty directory, as an optional Secret is mounted that is not there.
+
+    To be asked at each use: once there is such a Secret, its files appear in the directory.
+    """
+    # What a mount has besides files begins with `..`.
+    if path and path.is_dir() and all(entry.name.startswith("..") for entry in path.iterdir()):
+        return None
+    return path
+
+
+def reader(directory: Path | None, host: str) -> Callable[[Repository], Credentials]:
+    """Reads the credentials in a directory whenever they are asked for; a token or password goes to one host alone.
+
+    Args:
+        host: as that of `Repository`, in small letters.
+    """
+
+    def credentials_of(repository: Repository) -> Credentials:
+        found = read(given(directory))
+        return found if repository.host.lower() == host else replace(found, user=None, password=None)
+
+    return credentials_of
+
+
 def read_token(path: Path) -> Credentials:
     """The token in a file, or in the directory of a Secret (`token` or `github_token`), with the `ca.crt` beside it."""
     directory = path if path.is_dir() else None
@@ -130,6 +156,20 @@ def read_app(directory: Path) -> AppCredentials:
     if installation and not (installation.isascii() and installation.isdigit()):
         raise StepError("auth", f"{directory}/installation-id is no number; correct it, or leave it out to look it up")
     return AppCredentials(app, key, int(installation) if installation else None, _ca(directory))
+
+
+def read_webhook_secret(path: Path) -> str:
+    """The secret in a file, or in the directory of a Secret (`secret`), that the deliveries of a webhook are signed with."""
+    secret = _line(path / "secret" if path.is_dir() else path)
+    if not secret:
+        # Without the path: it might be the secret itself, given in place of a file.
+        raise StepError(
+            "auth",
+            "--webhook-secret must be a file with the secret, or the directory of a Secret with a file `secret`: it does not "
+            "exist or is empty",
+        )
+    log.conceal(secret)
+    return secret
 
 
 def _token(directory: Path) -> str | None:

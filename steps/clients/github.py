@@ -6,7 +6,8 @@ all else on the pull request itself.
 
 import logging
 import urllib.parse
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -14,10 +15,17 @@ from typing import Any, Literal, TypeVar, get_args
 from steps.clients.github_requests import Account, Refusal, Reply, Requests, as_number, as_text
 from steps.core.pull_request import Commit, Comparison, MergeMethod, PullRequest, Relation, SourceCommit
 from steps.core.repository import Branch, Repository, Server
+from steps.core.update import CLOSES, remark_marker
 from steps.errors import StepError
 
 MOST_COMMITS = 100
 """As many as GitHub puts on a page."""
+
+LONGEST_DESCRIPTION = 140
+"""Characters of a commit status."""
+
+State = Literal["error", "failure", "pending", "success"]
+"""Of a commit status."""
 
 RELATIONS: dict[str, Relation] = {relation: relation for relation in get_args(Relation)}
 
@@ -34,19 +42,26 @@ class GitHub:
         repository: where pull requests are opened.
         account: with the right to read it and to write pull requests.
         ca: PEM certificates trusted in place of the system's.
+        counted: see `Requests`.
     """
 
-    def __init__(self, server: Server, repository: Repository, account: Account, ca: Path | None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        repository: Repository,
+        account: Account,
+        ca: Path | None,
+        counted: Callable[[str], None] | None = None,
+    ) -> None:
         self._server, self._repository, self._account = server, repository, account
-        self._requests = Requests(server, repository, account, ca)
-        self._login: str | None = None
+        self._requests = Requests(server, repository, account, ca, counted)
 
     @property
     def login(self) -> str:
         """Our login."""
-        if self._login is None:
-            self._login = self._account.login() or self._asked_login()
-        return self._login
+        if self._account.known_as is None:
+            self._account.known_as = self._account.login() or self._asked_login()
+        return self._account.known_as
 
     @property
     def repository(self) -> Repository:
@@ -71,6 +86,18 @@ class GitHub:
     def open_pull_requests(self) -> tuple[PullRequest, ...]:
         """All open pull requests, the newest first."""
         return self._list("open")
+
+    def pull_requests_by_update(self, taken: Callable[[PullRequest], Result]) -> Iterator[Sequence[Result]]:
+        """All pull requests, the last updated first, page by page as they are wanted.
+
+        The first page is the same object as before as long as GitHub says that it is as it was.
+
+        Args:
+            taken: what is kept of each.
+        """
+        what = f"cannot list the pull requests of {self._requests.path}"
+        query = {"state": "all", "sort": "updated", "direction": "desc"}
+        return self._requests.pages(what, "pulls", lambda body: taken(self._parsed(body)), query, again=True)
 
     def pull_request(self, number: int) -> PullRequest:
         """A pull request as it is now."""
@@ -188,6 +215,19 @@ class GitHub:
         what = f"cannot read who closed pull request {number} of {self._requests.path}"
         return self._requests.get(what, f"issues/{number}", lambda reply: _login(reply.body.get("closed_by")) or None)
 
+    def is_refused(self, number: int) -> bool:
+        """Whether a person closed a pull request; of a close of ours a remark tells before."""
+        try:
+            by = self.closed_by(number)
+        except StepError as error:
+            if error.later:
+                raise
+            _log.warning("%s; it is taken for a person's close", error, extra={"reason": error.reason})
+            by = None
+        if by is None or not self.is_us(by):
+            return True
+        return not any(self.is_remarked(number, remark_marker(kind)) for kind in CLOSES)
+
     def decorate(
         self,
         pull_request: PullRequest,
@@ -282,6 +322,35 @@ class GitHub:
         return self._if_readable(
             source, lambda: self._requests.get(what, path, lambda reply: as_text(reply.body["commit"]["sha"]))
         )
+
+    def set_status(self, commit: str, *, context: str, state: State, description: str, url: str | None) -> None:
+        """Give a commit a status, unless the last one of the context is the same.
+
+        Args:
+            description: what is too long is cut off.
+        """
+        what = f"cannot set the status of {commit[:8]} of {self._requests.path}"
+        wanted = (state, description[:LONGEST_DESCRIPTION].strip(), url)
+
+        def parsed(body: Any) -> tuple[str, tuple[str, str, str | None]]:
+            text = (body["description"] or "").strip()
+            return as_text(body["context"]), (as_text(body["state"]), text, body["target_url"] or None)
+
+        def look() -> bool | None:
+            pages = self._requests.pages(what, f"commits/{commit}/statuses", parsed)
+            last = next((status for page in pages for name, status in page if name == context), None)
+            return last == wanted or None
+
+        def written(reply: Reply) -> bool:
+            # Its words may be others, as some servers change them: one that is wrong for that is written again and again.
+            found, (its_state, *_) = parsed(reply.body)
+            if (found, its_state) != (context, state):
+                raise ValueError("it is another status")
+            return True
+
+        if not look():
+            body = {"context": context, **dict(zip(("state", "description", "target_url"), wanted, strict=True))}
+            self._requests.write(what, "POST", f"statuses/{commit}", body, written, look)
 
     def _asked_login(self) -> str:
         what = "cannot ask whose token it is"
@@ -477,6 +546,8 @@ class GitHub:
             frozenset(as_text(each["name"]) for each in body["labels"]),
             frozenset(as_text(each["login"]) for each in body["assignees"]),
             as_text(body["milestone"]["title"]) if body["milestone"] else None,
+            _time(body["created_at"]),
+            _time(body["updated_at"]),
         )
 
     def _compared(self, reply: Reply) -> tuple[Comparison, tuple[SourceCommit, ...]]:
@@ -506,6 +577,11 @@ class GitHub:
 def _login(user: Any) -> str:
     """Login of a user; empty when the account is gone."""
     return as_text(user["login"]) if user else ""
+
+
+def _time(value: object) -> float:
+    """The seconds since 1970."""
+    return datetime.fromisoformat(as_text(value)).timestamp()
 
 
 def _names(items: Any, key: str) -> set[str]:

@@ -12,11 +12,12 @@ import random
 import re
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from steps import log
 from steps.core.repository import Repository, Server
 from steps.errors import StepError
 
@@ -36,6 +37,10 @@ GAP = 1
 SECONDARY_LIMIT = 60
 """Seconds to wait at a limit of which GitHub does not say when it ends."""
 
+LONGEST_LIMIT = 3600
+"""Seconds after which a limit is tried, whatever its end is said to be: GitHub counts by the hour, and who waits may stay
+for months."""
+
 REPLY = 60
 """Seconds that a whole reply may take."""
 
@@ -44,6 +49,9 @@ LONGEST_REPLY = 500
 
 LONGEST_LIST = 1000
 """Pages."""
+
+MOST_KEPT = 8
+"""Replies that are kept for being asked for again."""
 
 REDIRECTS = 3
 
@@ -104,11 +112,11 @@ class Reply:
     def retry_after(self) -> float | None:
         """How many seconds the server asks to be left alone, by its own clock."""
         asked = self.headers.get("retry-after", "").strip()
-        if asked.isdigit():
+        if asked.isdecimal():
             return float(asked)
         reset, date = self.headers.get("x-ratelimit-reset", ""), _date(self.headers.get("date"))
         end = _date(asked)
-        if end is None and self.headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
+        if end is None and self.headers.get("x-ratelimit-remaining") == "0" and reset.isdecimal():
             end = float(reset)
         return max(0.0, end - date) if end is not None and date is not None else None
 
@@ -120,7 +128,7 @@ class Reply:
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            return self.text[:LONGEST_REPLY] or str(self.status)
+            return _cut(self.text) or str(self.status)
         errors = data.get("errors")
         details = [
             str(item.get("message") or " ".join(str(item[key]) for key in ("field", "code") if key in item))
@@ -129,7 +137,7 @@ class Reply:
             for item in (errors if isinstance(errors, list) else [errors] if errors else [])
         ]
         message = data.get("message")
-        return "; ".join([str(message)] * bool(message) + details)[:LONGEST_REPLY] or str(self.status)
+        return _cut("; ".join([str(message)] * bool(message) + details)) or str(self.status)
 
 
 class Refusal(StepError):
@@ -160,6 +168,12 @@ class Patience:
         self._written = -math.inf
         self._closed: _Closed | None = None
         self._limits = 0
+
+    def renew(self) -> None:
+        """Let what follows wait as long as ever; what GitHub has asked for stays."""
+        self._left = PATIENCE
+        if not self.is_closed:
+            self._limits = 0
 
     def enter(self, what: str, *, write: bool) -> None:
         """Wait until a request may be sent."""
@@ -197,6 +211,7 @@ class Patience:
         if seconds is None:
             seconds = SECONDARY_LIMIT * 2**self._limits
             self._limits += 1
+        seconds = min(seconds, LONGEST_LIMIT)
         until = time.monotonic() + seconds
         if self._closed is None or until > self._closed.until:
             self._closed = _Closed(until, reply.date + seconds, reason, said)
@@ -221,6 +236,8 @@ class Account(Protocol):
     """Who asks."""
 
     patience: Patience
+    known_as: str | None
+    """Whose name is on what is written, once that was asked."""
 
     def token(self) -> str:
         """A token that is valid for ten minutes at least, as far as that is known."""
@@ -240,19 +257,34 @@ class Requests:
         repository: what a path is below, unless it starts with a slash.
         account: who asks.
         ca: PEM certificates trusted in place of the system's.
+        counted: is told the status of each reply, or `none` when none came.
     """
 
-    def __init__(self, server: Server, repository: Repository, account: Account, ca: Path | None) -> None:
-        self._server, self._account, self._ca = server, account, ca
+    def __init__(
+        self,
+        server: Server,
+        repository: Repository,
+        account: Account,
+        ca: Path | None,
+        counted: Callable[[str], None] | None = None,
+    ) -> None:
+        self._server, self._account, self._ca, self._counted = server, account, ca, counted
         self.path = repository.path
         """OWNER/NAME; another one once GitHub has told that the repository was renamed."""
         self._patience = account.patience
         self._wire: Wire | None = None
+        self._kept: dict[str, tuple[str, Any]] = {}
         # Beside the interface's /v3 on a server of one's own, below it on github.com.
         self._graphql = server.api_url.removesuffix("/v3") + "/graphql"
 
     def get(
-        self, what: str, path: str, parse: Callable[[Reply], Result], query: Mapping[str, Any] | None = None
+        self,
+        what: str,
+        path: str,
+        parse: Callable[[Reply], Result],
+        query: Mapping[str, Any] | None = None,
+        *,
+        again: bool = False,
     ) -> Result:
         """What a path holds.
 
@@ -261,30 +293,59 @@ class Requests:
             path: or the URL of a further page.
             parse: takes a reply of success, and raises LookupError, TypeError, ValueError or AttributeError when it is
                 none.
+            again: whether it is asked for again and again: what is as it was is the same object, and GitHub does not
+                count the request.
         """
-        return self._ask(what, "GET", path, query, None, parse, None)
+        if not again:
+            return self._ask(what, "GET", path, query, None, parse, None)
+        key = f"{path}?{urllib.parse.urlencode(query or {})}"
+        etag, before = self._kept.get(key, ("", None))
 
-    def list(
-        self, what: str, path: str, parse: Callable[[Any], Result], query: Mapping[str, Any] | None = None
-    ) -> list[Result]:
-        """All items of a list, each parsed."""
+        def parsed(reply: Reply) -> Result:
+            found: Result = before if reply.status == 304 else parse(reply)
+            self._kept.pop(key, None)
+            self._kept[key] = (etag if reply.status == 304 else reply.headers.get("etag", ""), found)
+            if len(self._kept) > MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            return found
 
-        def page(reply: Reply) -> tuple[list[Result], str | None]:
+        return self._ask(what, "GET", path, query, None, parsed, None, etag)
+
+    def pages(
+        self,
+        what: str,
+        path: str,
+        parse: Callable[[Any], Result],
+        query: Mapping[str, Any] | None = None,
+        *,
+        again: bool = False,
+    ) -> Iterator[Sequence[Result]]:
+        """The items of a list, each parsed, page by page as they are wanted.
+
+        Args:
+            again: see `get`; of the first page.
+        """
+
+        def page(reply: Reply) -> tuple[Sequence[Result], str | None]:
             items = reply.body
             if not isinstance(items, list):
                 raise TypeError("there is no list in it")
             return [parse(item) for item in items], self._next(reply)
 
-        found: list[Result] = []
         target: str | None = path
         asked: Mapping[str, Any] | None = {**(query or {}), "per_page": 100}
         for _ in range(LONGEST_LIST):
             if target is None:
-                break
-            items, target = self.get(what, target, page, asked)
-            found += items
-            asked = None
-        return found
+                return
+            items, target = self.get(what, target, page, asked, again=again)
+            yield items
+            asked, again = None, False
+
+    def list(
+        self, what: str, path: str, parse: Callable[[Any], Result], query: Mapping[str, Any] | None = None
+    ) -> list[Result]:
+        """All items of a list, each parsed."""
+        return [item for page in self.pages(what, path, parse, query) for item in page]
 
     def write(
         self,
@@ -341,6 +402,7 @@ class Requests:
         body: object,
         parse: Callable[[Reply], Result],
         find: Callable[[], Result | None] | None,
+        etag: str = "",
     ) -> Result:
         is_write = verb != "GET" and not (path == self._graphql and find is None)
         is_renewed = is_lost = False
@@ -349,7 +411,7 @@ class Requests:
             self._patience.enter(what, write=is_write)
             begun = time.monotonic()
             try:
-                return self._try(what, verb, path, query, body, parse, token)
+                return self._try(what, verb, path, query, body, parse, (token, etag))
             except _Fault as found:
                 fault = found
             finally:
@@ -381,23 +443,27 @@ class Requests:
         query: Mapping[str, Any] | None,
         body: object,
         parse: Callable[[Reply], Result],
-        token: str,
+        shown: tuple[str, str],
     ) -> Result:
-        """What one request is answered with; a redirect of a read is followed."""
-        reply = self._send(what, verb, self._url(path), query, body, token)
+        """What one request is answered with; a redirect of a read is followed.
+
+        Args:
+            shown: the token, and the ETag of a reply that is kept.
+        """
+        reply = self._send(what, verb, self._url(path), query, body, shown)
         moved = None
         for _ in range(REDIRECTS):
-            if verb != "GET" or not 300 <= reply.status < 400:
+            if verb != "GET" or reply.status == 304 or not 300 <= reply.status < 400:
                 break
             moved, target = self._fault(what, reply), self._target(what, reply)
             if not path.startswith(("/", "http")) and self._follow():
                 moved, target = None, self._url(path)
             else:
                 query = None
-            reply = self._send(what, verb, target, query, None, token)
+            reply = self._send(what, verb, target, query, None, shown)
         if moved and reply.status == 404:
             raise moved
-        if reply.status >= 300:
+        if reply.status >= 300 and not (reply.status == 304 and shown[1]):
             raise self._fault(what, reply)
         try:
             return parse(reply)
@@ -405,13 +471,17 @@ class Requests:
             text = f"{what}: the answer is not GitHub's; is --github-url right? ({error})"
             raise _Fault(StepError("unreachable", text, later=True), is_certain=False) from error
 
-    def _send(self, what: str, verb: str, url: str, query: Mapping[str, Any] | None, body: object, token: str) -> Reply:
+    def _send(
+        self, what: str, verb: str, url: str, query: Mapping[str, Any] | None, body: object, shown: tuple[str, str]
+    ) -> Reply:
         if self._wire is None:
             from steps.clients.github_wire import Wire
 
             self._wire = Wire(self._server.api_url, self._ca, REPLY)
+        status = "none"
         try:
-            return self._wire.send(verb, url, query, body, token)
+            reply = self._wire.send(verb, url, query, body, *shown)
+            status = str(reply.status)
         except Untrusted as error:
             text = f"{what}: the server's certificate is not trusted ({error}); give its authority's as ca.crt"
             raise _Fault(StepError("tls", text), again=False) from error
@@ -421,6 +491,10 @@ class Requests:
             raise _Fault(
                 StepError("unreachable", text, later=True), is_certain=is_certain, is_answered=False
             ) from error
+        finally:
+            if self._counted:
+                self._counted(status)
+        return reply
 
     def _url(self, path: str) -> str:
         return path if path.startswith(("/", "http")) else f"/repos/{self.path}/{path}"
@@ -532,6 +606,11 @@ def as_number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise TypeError(f"{value!r} is no positive number"[:LONGEST_REPLY])
     return value
+
+
+def _cut(text: str) -> str:
+    """The beginning of a text, in which no secret is cut in two, as half of one would not be known for one."""
+    return log.redact(text[: 4 * LONGEST_REPLY])[:LONGEST_REPLY]
 
 
 def _date(text: str | None) -> float | None:

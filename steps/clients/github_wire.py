@@ -51,20 +51,24 @@ class Wire:
             pool_size=None,
         )
 
-    def send(self, verb: str, url: str, query: Mapping[str, Any] | None, body: object, token: str) -> Reply:
+    def send(
+        self, verb: str, url: str, query: Mapping[str, Any] | None, body: object, token: str, etag: str = ""
+    ) -> Reply:
         """The reply to a request, whatever it says.
+
+        Args:
+            etag: of the reply that is had already, so that 304 is enough.
 
         Raises:
             NotSent: it cannot have reached the server.
             Lost: whether it was carried out is not known.
             Untrusted: the server is not who it should be.
         """
+        asked = {"Authorization": f"Bearer {token}"} | ({"If-None-Match": etag} if etag else {})
         try:
-            status, headers, text = self._requester.requestJson(
-                verb, url, dict(query or {}), {"Authorization": f"Bearer {token}"}, body
-            )
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            # A ValueError is PyGithub's, of headers that hold no numbers.
+            status, headers, text = self._requester.requestJson(verb, url, dict(query or {}), asked, body)
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ValueError, OverflowError) as error:
+            # The last two are PyGithub's, of headers that hold no numbers, or none that there are.
             causes = list(_causes(error))
             kind: type[Exception] = Lost
             if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):

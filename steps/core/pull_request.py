@@ -36,6 +36,8 @@ class PullRequest:
         labels: names of labels on it.
         assignees: logins.
         milestone: title, or None.
+        created: seconds since 1970, as all times here; 0 when it is not known.
+        updated: when anybody did anything with it last.
     """
 
     number: int
@@ -50,6 +52,8 @@ class PullRequest:
     labels: frozenset[str] = frozenset()
     assignees: frozenset[str] = frozenset()
     milestone: str | None = None
+    created: float = 0
+    updated: float = 0
 
     @property
     def proposes(self) -> Update | None:

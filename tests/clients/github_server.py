@@ -109,6 +109,8 @@ class Forge:
             "auto_merge": None,
             "closed_by": None,
             "created": time.monotonic(),
+            "created_at": "2020-01-01T00:00:00Z",
+            "updated_at": "2020-01-02T00:00:00Z",
             "head": {"ref": head, "sha": "a" * 40, "repo": {"full_name": repository} if repository else None},
             "base": {"ref": values.pop("base", "main")},
         } | values

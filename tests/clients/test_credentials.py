@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from steps import log
-from steps.clients.credentials import AppCredentials, Credentials, read, read_app, read_token
+from steps.clients.credentials import AppCredentials, Credentials, read, read_app, read_token, reader
 from steps.core.repository import Repository
 from steps.errors import StepError
 
@@ -198,3 +198,12 @@ def test_a_stored_credential_does_not_cross_the_network_in_the_clear(tmp_path: P
     assert str(refusal.value) == (
         "a credential would cross the network in the clear to http://git.example.com/a/b.git; use https"
     )
+
+
+def test_a_secret_that_is_mounted_later_is_read_from_then_on(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    read_for = reader(tmp_path, "git.example.com")
+    repository = Repository.parse("https://git.example.com/team/web")
+    assert read_for(repository) == Credentials()
+    secret(tmp_path, {"username": "bot", "password": "p-123456"})
+    assert read_for(repository) == Credentials(user="bot", password="p-123456")

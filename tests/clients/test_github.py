@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from steps import log
 from steps.clients.github import GitHub
 from steps.clients.github_account import TokenFile
 from steps.core.pull_request import Comparison, PullRequest, SourceCommit
@@ -84,6 +85,8 @@ def is_found(forge: Forge, **values: Any) -> PullRequest:
         "state": "open",
         "title": "t",
         "body": "b",
+        "created": 1577836800,
+        "updated": 1577923200,
     }
     return PullRequest(**fields | values)
 
@@ -635,6 +638,24 @@ def test_an_outage_that_github_gives_an_end_for_is_waited_for(forge: Forge, gith
         900,
         "cannot read pull request 7 of owner/name: GitHub answered 503 (Maintenance); come back in 900 s, at 07:43:00Z",
     )
+
+
+def test_a_reply_with_a_number_beyond_all_numbers_is_as_good_as_none(forge: Forge, github: GitHub) -> None:
+    forge.add_pull()
+    forge.faults["*"] = [Fault(lambda: reply(200, {}, X_RateLimit_Reset="9" * 400))]
+    assert github.pull_request(7).number == 7
+
+
+@pytest.mark.parametrize(
+    "answer", [page, lambda status, text: reply(status, {"message": text})], ids=["a page", "JSON"]
+)
+def test_a_secret_that_a_reply_repeats_is_not_cut_in_two(
+    forge: Forge, github: GitHub, answer: Callable[[int, str], Response]
+) -> None:
+    secret = "made-up-secret-of-a-proxy"
+    log.conceal(secret)
+    forge.faults["*"] = [Fault(lambda: answer(403, "x" * 490 + secret))]
+    assert ends(lambda: github.pull_request(7))[3].partition("xxx")[2].strip("x)") == "***"
 
 
 def test_a_read_is_tried_twelve_times_within_a_minute(forge: Forge, github: GitHub, clock: Clock) -> None:

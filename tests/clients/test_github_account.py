@@ -195,6 +195,29 @@ def test_an_app_with_the_key_of_another_is_told(apps: Apps, secret: Path) -> Non
     )
 
 
+def test_a_key_that_was_rotated_is_taken_when_the_one_before_is_not(apps: Apps, secret: Path) -> None:
+    right = (secret / "private-key").read_bytes()
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (secret / "private-key").write_bytes(other)
+    account = app(apps, secret)
+    (secret / "private-key").write_bytes(right)
+    assert account.token() == "ghs_1_secret"
+    assert asked(apps) == [LOOK_UP, LOOK_UP, MINT]
+
+
+def test_an_app_that_is_installed_again_is_looked_up_again(apps: Apps, secret: Path) -> None:
+    account = app(apps, secret)
+    account.token()
+    apps.forge.routes[LOOK_UP] = lambda _: reply(200, {"id": 6})
+    mint = apps.forge.routes.pop(MINT)
+    assert fails(account.renew)[0] == "auth"
+    apps.forge.routes["POST", "/app/installations/6/access_tokens"] = mint
+    assert account.renew()
+    assert account.token() == "ghs_2_secret"
+
+
 @pytest.mark.parametrize("text", ["no key", "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n"])
 def test_a_key_that_is_none_is_told(apps: Apps, secret: Path, text: str) -> None:
     (secret / "private-key").write_text(text)

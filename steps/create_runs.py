@@ -2,15 +2,13 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from steps import command_line, report
 from steps.clients import configuration, files
 from steps.clients.configuration import ConfigLocation
 from steps.core import applications, needs_update, pipeline_run, run_report
-from steps.core.applications import Broken, Pair, PairName
-from steps.core.typed_yaml import Problem, did_you_mean
+from steps.core.applications import Pair, PairName
 from steps.errors import StepError
 
 LARGEST = 1 << 16
@@ -57,27 +55,22 @@ def create_runs(
             another process uses it.
         allow_private_addresses: whether an https URL may lead to an address that is not public.
     """
-    from steps.clients import observation
+    from steps.clients import git, observation
 
-    frame, problems = pipeline_run.read_template(str(template), configuration.text(template))
-    if frame is None:
-        raise _unusable(problems)
-    texts = configuration.read(config, allow_private=allow_private_addresses)
-    told = applications.parse(texts, over_ssh=ssh_key is not None, pipeline_params=frame.known_params)
-    if told.is_lost:
-        raise _unusable(told.problems)
-    pairs = _selected(told.pairs, only)
+    found = configuration.read(config, template, over_ssh=ssh_key is not None, allow_private=allow_private_addresses)
+    frame, told = found.usable(), found.told
+    pairs = applications.selected(told.pairs, only, "--only")
     if output_dir:
         files.make_directory(output_dir)
-    for problem in [*problems, *told.problems]:
+    for problem in found.problems:
         if problem.severity == "warning":
             _log.warning("%s", problem)
         elif problem in told.general:
             _log.error("%s", problem)
 
     asked = [pair for pair in pairs if isinstance(pair, Pair) and not pair.suspended]
-    branches = applications.branches(pair for pair in told.pairs if isinstance(pair, Pair))
-    seen = observation.observe(asked, branches, src_dir, ssh_key=ssh_key, timeout=timeout)
+    with git.inherited(Path("/"), ssh_key=ssh_key, timeout=timeout) as everywhere:
+        seen = observation.observe(asked, told.pairs, src_dir, lambda _: everywhere, timeout=timeout)
 
     names = pipeline_run.file_names(pair.key for pair in told.pairs)
     rows = []
@@ -95,7 +88,7 @@ def create_runs(
         _clear(output_dir, {row.file for row in rows}, None if only is None else {pair.key for pair in pairs})
 
     if report.chosen(format, explain=explain) == "json":
-        report.show(run_report.as_json(rows, [*problems, *told.problems]))
+        report.show(run_report.as_json(rows, found.problems))
     else:
         report.show(run_report.as_arguments(rows) if explain else run_report.as_table(rows))
     failed = sum(row.decision.status == "failed" for row in rows)
@@ -114,25 +107,6 @@ def _written(row: run_report.Row, path: Path, text: str) -> run_report.Row:
         sentences = (*decision.sentences, str(error))
         return run_report.Row(dataclasses.replace(decision, reason=error.reason, status="failed", sentences=sentences))
     return row
-
-
-def _unusable(problems: Iterable[Problem]) -> StepError:
-    errors = [problem for problem in problems if problem.severity == "error"]
-    return StepError("config-error", "\n".join(["nothing was made:", *map(str, errors)]))
-
-
-def _selected(pairs: Sequence[Pair | Broken], only: PairName | None) -> list[Pair | Broken]:
-    if only is None:
-        return list(pairs)
-    selected = [pair for pair in pairs if only.application == pair.application and only.version in (None, pair.version)]
-    if not selected:
-        names = {str(pair.application) for pair in pairs}
-        versions = {str(pair.version) for pair in pairs}
-        hint = did_you_mean(only.application, names - {only.application})
-        if only.application in names and only.version:
-            hint = did_you_mean(only.version, versions)
-        raise StepError("usage", f"--only={only}: the configuration has no such pair{hint}")
-    return selected
 
 
 def _clear(output_dir: Path, made: set[str | None], pairs: set[tuple[str, str]] | None) -> None:

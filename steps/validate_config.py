@@ -1,6 +1,5 @@
 """applications.yaml -> what is wrong with it, with line and column."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from steps import command_line, report
@@ -35,24 +34,19 @@ def validate_config(
             another process uses it.
         allow_private_addresses: whether an https URL may lead to an address that is not public.
     """
-    from steps.core import applications, pipeline_run, run_report
+    from steps.core import applications, run_report
     from steps.core.needs_update import Failure
+    from steps.core.text import counted
     from steps.core.typed_yaml import Problem
 
-    problems: list[Problem] = []
-    params: Mapping[str, str] | None = pipeline_run.PARAMS
-    if template:
-        frame, problems = pipeline_run.read_template(str(template), configuration.text(template))
-        params = frame.known_params if frame else None
-    texts = configuration.read(config, allow_private=allow_private_addresses)
-    told = applications.parse(texts, over_ssh=ssh_key is not None, pipeline_params=params)
-    problems += told.problems
+    read = configuration.read(config, template, over_ssh=ssh_key is not None, allow_private=allow_private_addresses)
+    problems = list(read.problems)
     if src_dir:
-        from steps.clients import observation
+        from steps.clients import git, observation
 
-        pairs = [pair for pair in told.pairs if isinstance(pair, applications.Pair)]
-        branches = applications.branches(pairs)
-        seen = observation.observe(pairs, branches, src_dir, ssh_key=ssh_key, timeout=timeout)
+        pairs = [pair for pair in read.told.pairs if isinstance(pair, applications.Pair)]
+        with git.inherited(Path("/"), ssh_key=ssh_key, timeout=timeout) as everywhere:
+            seen = observation.observe(pairs, pairs, src_dir, lambda _: everywhere, timeout=timeout)
         for pair in pairs:
             found = seen[pair.key]
             if isinstance(found, Failure):
@@ -71,7 +65,7 @@ def validate_config(
         report.show(run_report.problems_as_lines(problems))
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
-        raise StepError("config-error", f"the configuration has {errors} {'error' if errors == 1 else 'errors'}")
+        raise StepError("config-error", f"the configuration has {counted(errors, 'error')}")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,12 @@ def make_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
 
 
+def names(directory: Path) -> list[str]:
+    """The names of all that is in a directory, in order."""
+    with _translated(f"reading {directory}"):
+        return sorted(os.listdir(directory))  # noqa: PTH208 - names are what is wanted
+
+
 def regular(directory: Path) -> list[str]:
     """The names of the regular files of a directory, and of nothing else that is there."""
     with _translated(f"reading {directory}"), os.scandir(directory) as entries:

@@ -1,6 +1,6 @@
 """git, in a configuration of our own or in that of whoever calls: the only import of GitPython.
 
-In a configuration of our own (`isolated`) nothing a repository brings along is run: no system, user or tree configuration
+In a configuration of our own (`isolated`, `isolated_each`) nothing a repository brings along is run: no system, user or tree configuration
 is read, there are no hooks, no filters, no fsmonitor, no protocols but https, http and ssh, and no environment but what is
 listed here. A credential lies in memory that the other containers of a pod have no name for, and never on a file system,
 which they share; git's own `store` helper reads it there, and gives it to the host it belongs to.
@@ -96,9 +96,10 @@ class Children:
                 if self._running is not None:
                     self._running.discard(process)
 
-    @property
-    def are_ended(self) -> bool:
-        return self._running is None
+    def check(self) -> None:
+        """Raise StepError when they were ended."""
+        if self._running is None:
+            raise StepError("terminated", "git was ended")
 
     def end(self) -> None:
         """Kill all of them, and each that is started from now on."""
@@ -109,7 +110,7 @@ class Children:
 
 
 class Git:
-    """Runs git in one directory. Made by `isolated` and `inherited`.
+    """Runs git in one directory. Made by `isolated`, `isolated_each` and `inherited`.
 
     Args:
         directory: where git runs.
@@ -148,8 +149,7 @@ class Git:
 
     def check(self) -> None:
         """Raise StepError when the context that git is used in was left, so that what it says means nothing any more."""
-        if self._children.are_ended:
-            raise StepError("terminated", "git was ended")
+        self._children.check()
 
     def run(
         self,
@@ -253,6 +253,9 @@ class Failed(Exception):
         return not self.timed_out and translated(self, "").later
 
 
+GitOf = Callable[[Repository], Git]
+"""git for a repository; StepError when its credentials cannot be had."""
+
 Result = TypeVar("Result")
 
 
@@ -332,8 +335,39 @@ def isolated(
         credentials: what is shown to servers.
         timeout: seconds that one call of git may take.
     """
-    with tempfile.TemporaryDirectory(prefix="apps-cd-git-") as home, ExitStack() as secrets:
-        yield Git(directory, _environment(Path(home), repository, credentials, secrets), timeout)
+    with isolated_each(directory, lambda _: credentials, timeout=timeout) as git_of:
+        yield git_of(repository)
+
+
+@contextmanager
+def isolated_each(
+    directory: Path, credentials_of: Callable[[Repository], Credentials], *, timeout: float = TIMEOUT
+) -> Iterator[GitOf]:
+    """The same for any number of repositories, each with a configuration of its own, asked for in whatever thread.
+
+    When the context is left all its processes are ended, in whatever thread they are waited for.
+
+    Args:
+        directory: where git runs; it must exist.
+        credentials_of: what is shown to the servers that a repository leads to; called once for each that is asked for.
+        timeout: seconds that one call of git may take.
+    """
+    children, kept, lock = Children(), ExitStack(), threading.Lock()
+
+    def git_of(repository: Repository) -> Git:
+        credentials = credentials_of(repository)
+        with lock:
+            children.check()
+            home = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="apps-cd-git-")))
+            environment = _environment(home, repository, credentials, kept)
+        return Git(directory, environment, timeout, children)
+
+    try:
+        yield git_of
+    finally:
+        children.end()
+        with lock:
+            kept.close()
 
 
 @contextmanager

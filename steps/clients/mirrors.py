@@ -7,6 +7,7 @@ cleared away under it. Answers that cannot change are kept in a file beside it.
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import io
 import logging
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import IO, Literal, NamedTuple, TypeVar
 
 from steps.clients.answers import Answers
-from steps.clients.git import Failed, Git, translated
+from steps.clients.git import Failed, Git, GitOf, translated
 from steps.core.needs_update import Named
 from steps.core.repository import Branch, Commit, Repository
 from steps.errors import StepError
@@ -46,6 +47,8 @@ _FETCH = (
     *_PROTOCOL,
     # A promisor for a fetch alone: elsewhere what is missing is missing, and git must not fetch it by itself, one by one.
     *("-c", f"remote.{_REMOTE}.promisor=true", "-c", f"remote.{_REMOTE}.partialclonefilter=blob:none"),
+    # Whatever is configured: each fetch makes a pack, and a mirror may live for years.
+    *("-c", "gc.auto=6700", "-c", "gc.autoPackLimit=50", "-c", "maintenance.auto=true"),
     *("-c", "gc.autoDetach=false", "-c", "maintenance.autoDetach=false"),
     # A git that nobody waits for any more, after a SIGKILL, must not hold the lock for ever.
     *("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60"),
@@ -75,23 +78,27 @@ class Mirror:
     """The copy of one repository.
 
     Args:
-        git: in the configuration of whoever calls.
+        git_of: gives git for the repository, once, when it is first asked something.
         src_dir: where mirrors are; it must exist.
         repository: of which.
         timeout: seconds to wait for another process that uses the mirror.
     """
 
-    def __init__(self, git: Git, src_dir: Path, repository: Repository, timeout: float) -> None:
+    def __init__(self, git_of: GitOf, src_dir: Path, repository: Repository, timeout: float) -> None:
         name = f"{_NAME.sub('-', repository.name)[:60]}-{hashlib.sha256(repository.url.encode()).hexdigest()[:12]}"
         self._src_dir = src_dir
         self._path = src_dir / f"{name}.git"
         self._lock_file = src_dir / f"{name}.lock"
-        self._outside = git
-        self._git = git
+        self._git_of = git_of
+        self._git: Git
         self._repository = repository
         self._from_server = ("-c", f"remote.{_REMOTE}.url={repository.url}")
         self._timeout = timeout
         self.answers = Answers(src_dir / f"{name}.json")
+
+    @functools.cached_property
+    def _outside(self) -> Git:
+        return self._git_of(self._repository)
 
     def tips(self, branches: Collection[Branch]) -> dict[Branch, Commit]:
         """The tips that the server has now, of those of the branches that there are.

@@ -6,16 +6,17 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from steps.clients import files, git, progress
+from steps.clients import files, progress
 from steps.clients.files import KUSTOMIZATIONS
+from steps.clients.git import GitOf
 from steps.clients.mirrors import LARGEST_FILE, Entry, Mirror, literal
-from steps.core import kustomization
-from steps.core.applications import SHORT, Pair, Place, fixed_part
+from steps.core import applications, kustomization
+from steps.core.applications import SHORT, Broken, Pair, Place, fixed_part
 from steps.core.build_context import below, ignore_files, is_within
 from steps.core.image import Image
 from steps.core.needs_update import Failure, Named, Seen
@@ -39,20 +40,22 @@ _TOO_LARGE = b" " * (kustomization.LARGEST + 1)
 
 def observe(
     pairs: Sequence[Pair],
-    branches: Mapping[str, Collection[Branch]],
+    configured: Iterable[Pair | Broken],
     src_dir: Path,
+    git_of: GitOf,
     *,
-    ssh_key: Path | None,
     timeout: int,
 ) -> dict[Key, Seen | Failure]:
     """What the repositories say of each pair.
 
+    Left by an error it leaves threads that wait for git: leave the context that `git_of` is of, and they end.
+
     Args:
         pairs: those that are asked about.
-        branches: all that the configuration names, also for other pairs, by `Repository.identity`.
+        configured: all that the configuration has, whose branches count as well.
         src_dir: where copies of repositories are kept; made when it is not there.
-        ssh_key: see `git.inherited`.
-        timeout: seconds that one call of git may take.
+        git_of: gives git for each repository that is asked.
+        timeout: seconds that another process which uses the copy of a repository is waited for.
 
     Returns:
         For each pair what was seen, or why nothing was; what is wrong with one repository is not with the others.
@@ -64,9 +67,10 @@ def observe(
     for pair in pairs:
         for place in (pair.source, pair.manifests):
             repositories.setdefault(place.repository.identity, place.repository)
-    with git.inherited(Path("/"), ssh_key=ssh_key, timeout=timeout) as outside, _pool() as pool:
+    branches = applications.branches(pair for pair in configured if isinstance(pair, Pair))
+    with _pool() as pool:
         asked = {
-            identity: _Asked(Mirror(outside, src_dir, repository, timeout), identity, branches[identity], pairs)
+            identity: _Asked(Mirror(git_of, src_dir, repository, timeout), identity, branches[identity], pairs)
             for identity, repository in repositories.items()
         }
         with progress.of_items("repositories", 2 * len(asked)) as advance:

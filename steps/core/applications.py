@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -20,6 +20,7 @@ from steps.core.repository import Branch, Repository
 from steps.core.text import Line
 from steps.core.typed_yaml import Position, Problem, Reader, Section, declared, did_you_mean
 from steps.core.update import Application, Version
+from steps.errors import StepError
 
 SHORT = 8
 """How many digits of a commit an image's tag has."""
@@ -501,6 +502,28 @@ def json_schema() -> dict[str, Any]:
         **typed_yaml.schema(File),
         "patternProperties": {f"^{_FOR_ANCHORS}": {"description": "For values that are referred to by aliases."}},
     }
+
+
+def selected(pairs: Sequence[Pair | Broken], only: PairName | None, flag: str) -> list[Pair | Broken]:
+    """The pairs that somebody asks for; all of them when nobody does.
+
+    Args:
+        flag: that asks, which the message names.
+
+    Raises:
+        StepError: there are none.
+    """
+    if only is None:
+        return list(pairs)
+    found = [pair for pair in pairs if only.application == pair.application and only.version in (None, pair.version)]
+    if not found:
+        names = {str(pair.application) for pair in pairs}
+        versions = {str(pair.version) for pair in pairs}
+        hint = did_you_mean(only.application, names - {only.application})
+        if only.application in names and only.version:
+            hint = did_you_mean(only.version, versions)
+        raise StepError("usage", f"{flag}={only}: the configuration has no such pair{hint}")
+    return found
 
 
 def branches(pairs: Iterable[Pair]) -> dict[str, set[Branch]]:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from steps.core.applications import SHORT, Broken, Pair
 from steps.core.build_context import is_within
 from steps.core.image import Image
+from steps.core.text import counted
 from steps.core.typed_yaml import Position
 
 Relation = Literal["identical", "behind", "ahead", "diverged", "unknown", "ambiguous"]
@@ -151,7 +152,7 @@ def _reason(pair: Pair, seen: Seen) -> tuple[str, str]:
         return "ahead", f"{named[:SHORT]} has {source} in its history."
     if relation == "diverged":
         return "diverged", f"Neither of {named[:SHORT]} and {source} has the other in its history."
-    return "behind", f"{named[:SHORT]} lacks {behind} {'commit' if behind == 1 else 'commits'} that {source} has."
+    return "behind", f"{named[:SHORT]} lacks {counted(behind, 'commit')} that {source} has."
 
 
 def _facts(pair: Pair, seen: Seen, wanted: str) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from steps.core import applications, block_yaml
 from steps.core.applications import Pair
@@ -20,6 +21,17 @@ LONGEST_NAME = 63
 
 LONGEST_RETRY = len("-r999")
 """What is left of them for the number of a retry."""
+
+APPLICATION = "apps-cd/application"
+VERSION = "apps-cd/version"
+"""Labels, shortened to what a label may be, and annotations, exact."""
+
+SOURCE_COMMIT = "apps-cd/source-commit"
+IMAGE_TAG = "apps-cd/image-tag"
+FIRST_ATTEMPT = "apps-cd/first-attempt"
+ATTEMPT = "apps-cd/attempt"
+SUPERSEDED_BY = "apps-cd/superseded-by"
+"""Annotations; the last one says which commit a run was cancelled for."""
 
 PIPELINE = "apps-cd"
 OLD_PIPELINE = "ci-pipeline"
@@ -71,6 +83,7 @@ _ANY = re.compile(r".*", re.DOTALL)
 _QUALIFIED = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _METADATA = ("name", "generateName", "namespace", "labels", "annotations", "finalizers")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
+_OF_ONE_RUN = (FIRST_ATTEMPT, ATTEMPT, SUPERSEDED_BY)
 
 
 @dataclass(frozen=True)
@@ -99,12 +112,17 @@ class Run:
     Attributes:
         name: its `metadata.name`.
         image: what will be pushed, name and tag.
-        text: the object as YAML.
+        document: the object.
     """
 
     name: str
     image: str
-    text: str
+    document: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The object as YAML."""
+        return block_yaml.written(self.document)
 
 
 def read_template(file: str, text: str) -> tuple[Template | None, list[Problem]]:
@@ -308,19 +326,21 @@ def render(template: Template, pair: Pair, commit: str) -> Run:
         **({"workspaces": list(workspaces.values())} if workspaces else {}),
         **{key: value for key, value in template.spec.items() if key != "pipelineRef"},
     }
+    annotations = _part(template.metadata, "annotations")
     metadata = {
         **template.metadata,
         "labels": {
             **_part(template.metadata, "labels"),
-            "apps-cd/application": label_value(pair.application),
-            "apps-cd/version": label_value(pair.version),
+            APPLICATION: label_value(pair.application),
+            VERSION: label_value(pair.version),
         },
         "annotations": {
-            **_part(template.metadata, "annotations"),
-            "apps-cd/application": str(pair.application),
-            "apps-cd/version": str(pair.version),
-            "apps-cd/source-commit": commit,
-            "apps-cd/image-tag": tag,
+            # Those of a run that somebody took for a template say nothing of this one.
+            **{name: value for name, value in annotations.items() if name not in _OF_ONE_RUN},
+            APPLICATION: str(pair.application),
+            VERSION: str(pair.version),
+            SOURCE_COMMIT: commit,
+            IMAGE_TAG: tag,
         },
     }
     content = json.dumps([metadata, spec], sort_keys=True, ensure_ascii=False)
@@ -331,7 +351,39 @@ def render(template: Template, pair: Pair, commit: str) -> Run:
         "metadata": {"name": name, **metadata},
         "spec": spec,
     }
-    return Run(name, f"{pair.pushed_image}:{tag}", block_yaml.written(document))
+    return Run(name, f"{pair.pushed_image}:{tag}", document)
+
+
+def attempt(run: Run, number: int) -> Run:
+    """A run that `render` made, which is the first attempt, at another one: the second is named NAME-r2, and so on."""
+    if number == 1:
+        return run
+    metadata = run.document["metadata"]
+    name = attempt_name(run.name, number)
+    annotations = {**metadata["annotations"], FIRST_ATTEMPT: run.name, ATTEMPT: str(number)}
+    changed = {**metadata, "name": name, "annotations": annotations}
+    return replace(run, name=name, document={**run.document, "metadata": changed})
+
+
+def attempt_name(first: str, number: int) -> str:
+    """The name of a run at an attempt, by that of the first one."""
+    end = f"-r{number}" if number > 1 else ""
+    return first[: LONGEST_NAME - len(end)].rstrip("-") + end
+
+
+def param(template: Template, pair: Pair, name: str) -> str | None:
+    """The text that a parameter of a pair's run gets, whatever the commit.
+
+    Args:
+        name: of a parameter that does not depend on the commit, such as `fork-owner` or `author`.
+
+    Returns:
+        None when the Pipeline's default holds, or when it is a list.
+    """
+    value = {**template.params, **pair.params, **_own_params(pair, "", "")}.get(name)
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)  # which is what Tekton makes of it
+    return value if isinstance(value, str) else None
 
 
 def _part(metadata: Mapping[str, Value], key: str) -> dict[str, Value]:
@@ -377,16 +429,16 @@ def file_name(stem: str, commit: str) -> str:
 def pair_of(name: str, text: str) -> tuple[str, str] | None:
     """The application and version of a file of a run, by its name and what `render` wrote; None for any other file."""
     found = {}
-    for key in ("application", "version", "source-commit"):
-        values = re.findall(rf"^    apps-cd/{key}: (\S+)$", text, re.MULTILINE)
+    for key in (APPLICATION, VERSION, SOURCE_COMMIT):
+        values = re.findall(rf"^    {re.escape(key)}: (\S+)$", text, re.MULTILINE)
         if not values:
             return None
         try:
             found[key] = str(json.loads(values[-1])) if values[-1].startswith('"') else values[-1]
         except ValueError:
             return None
-    pair = found["application"], found["version"]
-    names = {file_name(stem, found["source-commit"]) for stem in (_stem(pair), _own_stem(pair))}
+    pair = found[APPLICATION], found[VERSION]
+    names = {file_name(stem, found[SOURCE_COMMIT]) for stem in (_stem(pair), _own_stem(pair))}
     return pair if name in names else None
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from steps.core.image import Image
 from steps.core.pull_request import Comparison, Relation
 from steps.core.repository import LONGEST_ADDRESS, Repository
-from steps.core.text import Line, shown, shown_lines
+from steps.core.text import Line, counted, shown, shown_lines
 from steps.core.update import (
     OPENING,
     REOPEN_LABEL,
@@ -112,15 +112,30 @@ class Run:
     namespace: KubernetesName | None = None
     name: KubernetesName | None = None
 
+    @property
+    def page(self) -> str | None:
+        """Its page in the dashboard."""
+        if not self.dashboard or not self.namespace or not self.name:
+            return None
+        return f"{self.dashboard}/#/namespaces/{self.namespace}/pipelineruns/{self.name}"
+
+    def log(self, task: str = "") -> str | None:
+        """The page of a task's log; of the build unless another is named."""
+        place = f"pipelineTask={quote(task, safe='')}" if task else "pipelineTask=build-image&step=build"
+        return self.page and f"{self.page}?{place}"
+
+    @property
+    def command(self) -> str:
+        """What shows its logs in a terminal."""
+        return f"tkn pipelinerun logs {self.name}" + (f" --namespace={self.namespace}" if self.namespace else "")
+
     def links(self) -> tuple[str, ...]:
         """In Markdown, its page and the logs of the build, or the command that shows them."""
         if not self.name:
             return ()
-        if not self.dashboard or not self.namespace:
-            namespace = f" --namespace={self.namespace}" if self.namespace else ""
-            return (f"`tkn pipelinerun logs {self.name}{namespace}`",)
-        page = f"{self.dashboard}/#/namespaces/{self.namespace}/pipelineruns/{self.name}"
-        return (f"[`{self.name}`]({page})", f"[Logs of the build]({page}?pipelineTask=build-image&step=build)")
+        if not self.page:
+            return (f"`{self.command}`",)
+        return (f"[`{self.name}`]({self.page})", f"[Logs of the build]({self.log()})")
 
 
 @dataclass(frozen=True)
@@ -290,7 +305,7 @@ def _commits(changes: Comparison | str, most: int) -> str:
     if isinstance(changes, str):
         return f"They are not listed: {escaped(changes.rstrip('.'))}."
     compare = f"[compare]({_target(changes.url)})"
-    stands = _STANDS[changes.relation].format(_counted(changes.total, "commit"))
+    stands = _STANDS[changes.relation].format(counted(changes.total, "commit"))
     if changes.relation in ("behind", "identical"):
         return f"{stands} ({compare})."
     if not most:
@@ -311,7 +326,7 @@ def _diff(diff: str, most: int) -> str:
     fence = "`" * max(3, _longest_ticks("\n".join(kept)) + 1)
     beginning = "\n".join([f"{fence}diff", *kept, fence]) if kept else ""
     left = len(lines) - len(kept)
-    rest = f"{_counted(left, 'more line')}: the log of open-pull-request has the whole diff." if left else ""
+    rest = f"{counted(left, 'more line')}: the log of open-pull-request has the whole diff." if left else ""
     return "\n\n".join(filter(None, (beginning, rest)))
 
 
@@ -357,10 +372,6 @@ def _fitting(message: Message, room: int) -> str:
 def _target(url: str) -> str:
     """A URL as the target of a link, which it does not end."""
     return quote(url, safe=":/?#[]@!$&'*+,;=%")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def _longest_ticks(text: str) -> int:

@@ -51,6 +51,11 @@ class FilePath(Line):
         return path
 
 
+def counted(count: int, what: str) -> str:
+    """`1 commit`, `2 commits`."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
 def shown(text: str) -> str:
     """A text as one line: what would act on a terminal, show it in another order, or not be seen, as an escape."""
     return "".join(each if each.isprintable() else _escape(each) for each in text)

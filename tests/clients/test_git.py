@@ -404,9 +404,11 @@ def test_children_that_run_are_ended_and_those_that_come_later_too() -> None:
     children = Children()
     early, late = sleeping(), sleeping()
     with children.having(early):
-        assert not children.are_ended
+        children.check()
         children.end()
-        assert (early.wait(10), children.are_ended) == (-signal.SIGKILL, True)
+        assert early.wait(10) == -signal.SIGKILL
+        with pytest.raises(StepError, match=r"^git was ended$"):
+            children.check()
     with children.having(late):
         assert late.wait(10) == -signal.SIGKILL
     children.end()

@@ -173,7 +173,7 @@ class Caller:
     def mirror(self, name: str = "app", *, timeout: float = 30, patience: float = 30) -> Iterator[Mirror]:
         """The mirror of a repository, with the seconds that git may take, and that another process is waited for."""
         with inherited(self.src_dir, timeout=timeout) as git:
-            yield Mirror(git, self.src_dir, Repository.parse(f"https://example.com/{name}"), patience)
+            yield Mirror(lambda _: git, self.src_dir, Repository.parse(f"https://example.com/{name}"), patience)
 
     def ask(self, work: Callable[[Mirror, Here], T], *branches: str, name: str = "app") -> T:
         """Do something with the mirror of a repository, whose tips are asked for before."""
@@ -397,6 +397,21 @@ def test_no_file_is_copied_before_it_is_asked_for_and_then_all_are_in_one_fetch(
 def _blobs(repository: Path) -> int:
     listed = _git(repository, "cat-file", "--batch-all-objects", "--batch-check=%(objecttype)")
     return listed.split().count("blob")
+
+
+@pytest.mark.parametrize(
+    "config", ["", "[gc]\n\tauto = 0\n\tautoPackLimit = 0\n[maintenance]\n\tauto = false\n"], ids=["git's own", "none"]
+)
+def test_many_packs_become_few_again_whatever_the_caller_wants_of_his_own(app: Caller, config: str) -> None:
+    app.configure(config)
+    assert app.told() == ANSWERS
+    for number in range(60):
+        oid = _git(app.copy, "hash-object", "-w", "--stdin", stdin=str(number))
+        _git(app.copy, "pack-objects", "--quiet", "objects/pack/pack", stdin=f"{oid}\n")
+    assert len(list(app.copy.glob("objects/pack/*.pack"))) > 60
+    app.draw(*MOVED, main="G")
+    assert app.told() == ANSWERS_WHEN_MOVED
+    assert len(list(app.copy.glob("objects/pack/*.pack"))) < 6
 
 
 def test_a_server_that_filters_nothing_serves_as_well(app: Caller, commands: Callable[[], list[str]]) -> None:
@@ -1115,7 +1130,7 @@ def work(here):
     mirror.contents([mirror.entries(tip, ["link"])["link"].oid])
     return mirror.last_to_touch(tip, ["web"])
 with inherited(src_dir, timeout=20) as git:
-    mirror = Mirror(git, src_dir, Repository.parse("https://example.com/app"), 20)
+    mirror = Mirror(lambda _: git, src_dir, Repository.parse("https://example.com/app"), 20)
     print(json.dumps(mirror.using(mirror.tips([Branch("main")]), work)))
 """
 """Asks one question, which needs a file."""

@@ -9,15 +9,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steps.core import applications
+from steps.core import applications, run_status
 from steps.core.applications import Pair, TagPrefix
 from steps.core.pipeline_run import (
     LONGEST_NAME,
     PARAMS,
-    Run,
     Template,
+    attempt,
     file_names,
     label_value,
+    param,
     read_template,
     render,
     run_name,
@@ -30,6 +31,7 @@ FILE = "template.yaml"
 ROOT = Path(__file__).parents[2]
 SEED = kubeflow.SEED / "app-pipeline.template.yaml"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CREATED = "2026-01-02T03:04:05Z"
 
 TOKEN: dict[str, Value] = {"name": "github-token", "secret": {"secretName": "github-token"}}
 BOUND = "`ci-pipeline` read the Secret `github-token` by itself; here it is bound as a workspace"
@@ -712,7 +714,9 @@ spec:
 
 def test_a_run_is_its_template_with_what_the_pair_says() -> None:
     run = render(whole(TEMPLATE), pair(MORE), COMMIT)
-    assert run == Run("web-v1-01234567-487c7601", "eu.r.io/team/web:1.10-g01234567", RENDERED)
+    assert (run.name, run.image) == ("web-v1-01234567-487c7601", "eu.r.io/team/web:1.10-g01234567")
+    assert run.text == RENDERED
+    assert yaml.safe_load(run.text) == run.document
 
 
 def test_a_run_of_a_pipeline_that_is_written_out_has_no_reference() -> None:
@@ -782,6 +786,70 @@ def test_another_name_is_made_by_another(text: str, changes: dict[str, Any], com
 def test_no_other_name_is_made_by_the_order_of_labels_or_by_a_comment() -> None:
     text = TEMPLATE.replace("{team: web, apps-cd/version: none}", "{apps-cd/version: none, team: web}")
     assert render(whole(f"# a comment\n{text}"), pair(MORE), COMMIT).name == "web-v1-01234567-487c7601"
+
+
+# Attempts.
+
+
+def test_a_second_attempt_is_the_same_run_under_a_name_of_its_own() -> None:
+    second = attempt(render(whole(TEMPLATE), pair(MORE), COMMIT), 2)
+    tag = "    apps-cd/image-tag: 1.10-g01234567\n"
+    more = '    apps-cd/first-attempt: web-v1-01234567-487c7601\n    apps-cd/attempt: "2"\n'
+    assert (second.name, second.image) == ("web-v1-01234567-487c7601-r2", "eu.r.io/team/web:1.10-g01234567")
+    assert second.text == RENDERED.replace("487c7601\n", "487c7601-r2\n", 1).replace(tag, tag + more)
+
+
+def test_the_first_attempt_is_the_run_itself() -> None:
+    first = render(whole(TEMPLATE), pair(MORE), COMMIT)
+    assert attempt(first, 1) is first
+
+
+@pytest.mark.parametrize("number", [2, 10, 999, 1000, 999_999])
+@pytest.mark.parametrize("application", ["web", "a" * 100])
+def test_any_attempt_has_a_name_for_kubernetes_and_tells_which_it_is(application: str, number: int) -> None:
+    first = render(whole(TEMPLATE), dataclasses.replace(pair(), application=Application(application)), COMMIT)
+    made = attempt(first, number)
+    assert len(made.name) <= LONGEST_NAME
+    assert made.name.endswith(f"-r{number}")
+    told = run_status.run({**made.document, "metadata": {**made.document["metadata"], "creationTimestamp": CREATED}})
+    assert told
+    assert (told.first, told.attempt) == (first.name, number)
+
+
+def test_a_run_that_is_taken_for_a_template_hands_on_nothing_of_itself() -> None:
+    text = TEMPLATE.replace(
+        "{note: two words}",
+        "{apps-cd/attempt: '2', note: two words, apps-cd/first-attempt: a, apps-cd/superseded-by: b}",
+    )
+    assert render(whole(text), pair(MORE), COMMIT) == render(whole(TEMPLATE), pair(MORE), COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("digest-style", "inline", id="of the template"),
+        pytest.param("author", "A <a@example.com>", id="of the pair"),
+        pytest.param("path-to-context", "services/web", id="of the pair, in place of the template's"),
+        pytest.param("labels", "bug,help wanted", id="of a key of the pair"),
+        pytest.param("draft", "false", id="of a key that is no text"),
+        pytest.param("title", None, id="that nobody sets"),
+        pytest.param("extra-args", None, id="that is a list"),
+        pytest.param("fork-owner", "", id="that is empty"),
+        pytest.param("submodules", "true", id="that is written without quotes"),
+        pytest.param("symlinks", None, id="that is null"),
+    ],
+)
+def test_the_value_of_a_parameter_is_what_a_run_gets(name: str, value: str | None) -> None:
+    more = "  - {name: fork-owner, value: ''}\n  - {name: submodules, value: true}\n  - {name: symlinks, value: ~}"
+    text = TEMPLATE.replace("  workspaces:", textwrap.indent(more, "  ") + "\n  workspaces:")
+    assert param(whole(text), pair(MORE), name) == value
+    params = {
+        each["name"]: each["value"] for each in render(whole(text), pair(MORE), COMMIT).document["spec"]["params"]
+    }
+    assert value is None or params[name] in (value, True)
+
+
+# Names.
 
 
 @pytest.mark.parametrize(

@@ -926,6 +926,19 @@ def test_a_configuration_that_cannot_be_read_makes_nothing(run: Run, remotes: Re
     )
 
 
+def test_a_template_that_cannot_be_used_makes_nothing_and_all_errors_are_told(run: Run, remotes: Remotes) -> None:
+    remotes.template.write_text(remotes.template.read_text().replace("spec:", "sepc:"))
+    remotes.config.write_text("applications:\n  - name: web\napplicatoins: []\n")
+    assert run(create_runs, **remotes.flags) == Outcome(
+        1,
+        "config-error: nothing was made:\n"
+        f"{remotes.template}:1:1: error: `spec` of a template lacks `pipelineRef`, such as `name: apps-cd`\n"
+        f"{remotes.template}:5:1: error: a PipelineRun has no key `sepc`; did you mean `spec`?\n"
+        f"{remotes.config}:3:1: error: a configuration has no key `applicatoins`; did you mean `applications`?",
+    )
+    assert not remotes.output_dir.exists()
+
+
 # How often git is started.
 
 

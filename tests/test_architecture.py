@@ -22,7 +22,7 @@ CORE = sorted((ROOT / "steps" / "core").glob("*.py"))
 STEPS = sorted(
     path.stem
     for path in (ROOT / "steps").glob("*.py")
-    if path.stem not in {"__init__", "command_line", "errors", "log", "passes", "report", "results"}
+    if path.stem not in {"__init__", "command_line", "errors", "log", "report", "results"}
 )
 
 EFFECTS = {
@@ -37,6 +37,9 @@ HOME_OF = {
     "git": "steps/clients/git.py",
     "github": "steps/clients/github*.py",
     "google": "steps/clients/storage.py",
+    "lightkube": "steps/clients/cluster_wire.py",
+    "prometheus_client": "steps/clients/metrics.py",
+    "waitress": "steps/clients/server.py",
 }
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 HEAVY = (

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from steps import VERSION
 from steps.core.build_context import IgnoreRules, Matched
 
 ROOT = Path(__file__).parent.parent
@@ -29,11 +30,13 @@ MODULE_OF = {
     "pygithub": "github",
     "pyyaml": "yaml",
     "ruamel-yaml": "ruamel",
+    "prometheus-client": "prometheus_client",
 }
 """What a distribution is imported as, when that is another name."""
 
-BROUGHT_ALONG = {"jwt", "requests", "urllib3"}
-"""What PyGithub works with, and lets through: exceptions of these, and the adapter that a time for a whole reply hangs on."""
+BROUGHT_ALONG = {"httpx2", "jwt", "requests", "urllib3"}
+"""What PyGithub and lightkube work with, and let through: exceptions of these, time-outs, and the adapter that a time for a
+whole reply hangs on."""
 
 
 def declared() -> tuple[list[str], list[str]]:
@@ -56,6 +59,10 @@ def locked(path: str) -> dict[str, str]:
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     assert len(lines) == len(pins) + sum(hashes.count("--hash=") for *_, hashes in pins)
     return {name_of(name): version for name, version, _, _ in pins}
+
+
+def test_the_version_of_the_code_is_that_of_the_project() -> None:
+    assert tomllib.loads(PYPROJECT)["project"]["version"] == VERSION
 
 
 @pytest.mark.parametrize("requirement", [*declared()[0], *declared()[1]])

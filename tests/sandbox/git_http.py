@@ -3,7 +3,7 @@
 import io
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -67,7 +67,10 @@ def answer(
         body = b"".join(_pieces(child))
         pushed(_updated_refs(body))
         return Response(status, headers, body)
-    return Response(status, headers, _pieces(child))
+    pieces = _pieces(child)
+    # Begun, so that it ends the child also when a client has left before the first piece.
+    next(pieces)
+    return Response(status, headers, pieces)
 
 
 def _read_headers(stream: IO[bytes]) -> tuple[int, dict[str, str]]:
@@ -80,12 +83,13 @@ def _read_headers(stream: IO[bytes]) -> tuple[int, dict[str, str]]:
     return int(headers.pop("Status", "200 OK").split()[0]), headers
 
 
-def _pieces(child: subprocess.Popen[bytes]) -> Iterable[bytes]:
-    """The child's output as it comes; the child is gone at the end, also when the client leaves early."""
+def _pieces(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Nothing, and then the child's output as it comes; the child is gone at the end, also when the client leaves early."""
     stream = child.stdout
     assert isinstance(stream, io.BufferedReader)
     with child:
         try:
+            yield b""
             while piece := stream.read1(1 << 16):
                 yield piece
         except GeneratorExit:

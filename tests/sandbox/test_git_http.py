@@ -1,14 +1,18 @@
+import gc
 import gzip
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.sandbox import git_http
 from tests.sandbox.github import GitHub
+from tests.sandbox.http_server import Call
 from tests.sandbox.worktree import Worktree
 
 
@@ -222,3 +226,15 @@ def test_clients_that_push_at_once_all_get_through(github: GitHub, tree: Worktre
     assert {name for name in refs(github, "org/public") if name.startswith("refs/")} == {
         f"refs/heads/branch-{number}" for number in range(6)
     }
+
+
+def test_a_reply_that_nobody_reads_leaves_no_process(tmp_path: Path, github: GitHub) -> None:
+    bare = github.add_repository("org/unread")
+    target = "/info/refs?service=git-upload-pack"
+    with (tmp_path / "body").open("w+b") as body:
+        call = Call("GET", target, Message(), body, github.url)
+        response = git_http.answer(call, bare, "/info/refs", None, lambda _: None)
+    assert response.status == 200
+    # A Popen that is forgotten before its child has ended warns, and warnings are errors.
+    del response
+    gc.collect()

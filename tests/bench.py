@@ -20,8 +20,10 @@ from pathlib import Path
 from steps.core import applications
 from tests.sandbox import go
 from tests.sandbox.github import GitHub
+from tests.sandbox.kubernetes import Kubernetes
 from tests.sandbox.world import BOT, TOKEN, Sandbox, example
 from tests.steps import kubeflow, many
+from tests.steps.followed import Followed, Measured
 
 ROOT = Path(__file__).parents[1]
 STEPS = [path.stem for path in sorted((ROOT / "steps").glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
@@ -210,6 +212,51 @@ def runs(directory: Path) -> Iterator[Row]:
     yield Row("create_runs, 4,000 pairs, most memory / the most wanted", case.memory, 200, case.memory / 200, 1, "MiB")
 
 
+def passes(directory: Path) -> Iterator[Row]:
+    """Passes of reconcile with nothing moved, by a process of its own; GitHub and the API server are in this one.
+
+    The first pass creates a run for each pair that can have one, and all of them go on.
+    """
+    if SEED.is_file():
+        yield from _passes(directory / "seed", SEED, "kubeflow/manifests", _make_kubeflow, "48 pairs", 1)
+    else:
+        print(f"reconcile, 48 pairs: not measured: {SEED} is not there", flush=True)
+    config = directory / "applications.yaml"
+    config.write_text(many.configuration(), encoding="utf-8")
+    yield from _passes(directory / "generated", config, "example/manifests", many.make, "4,000 pairs", 30)
+
+
+def _make_kubeflow(remotes: Path) -> None:
+    kubeflow.make(SEED, remotes, commits=2500)
+
+
+def _passes(
+    directory: Path, config: Path, pushed: str, make: Callable[[Path], None], what: str, limit: float
+) -> Iterator[Row]:
+    directory.mkdir()
+    make(directory / "remotes")
+    with (
+        GitHub(directory / "github") as github,
+        Kubernetes(directory, "apps-cd") as kubernetes,
+        Followed(directory, config, pushed, github, kubernetes) as followed,
+    ):
+        followed.end_of_pass(1)
+        first = followed.seconds
+        followed.begin()
+        measured = [followed.measured(number) for number in range(2, 7)]
+        memory = followed.memory
+    each = Measured(*(statistics.median(values) for values in zip(*measured, strict=True)))
+    title = f"reconcile, {what}, nothing moved"
+    yield Row(f"{title} / first pass", each.seconds, first, each.seconds / first, unit="s", limit=limit)
+    yield Row(f"reconcile, {what}, most memory / the most wanted", memory, 200, memory / 200, 1, "MiB")
+    for which, asked, others in (
+        ("to the API server / writes", each.kubernetes, each.writes),
+        ("to GitHub / those of 304", each.github, each.unchanged),
+        ("of git / repositories", each.git, len(list((directory / "github").glob("*/*.git")))),
+    ):
+        yield Row(f"{title}, {which}", asked, others, asked / others if others else 0, unit="req")
+
+
 class _Case:
     """A configuration, its repositories, and what is measured of them.
 
@@ -273,7 +320,7 @@ class _Case:
 def main(wanted: Sequence[str]) -> None:
     """Print the table; the arguments choose groups of rows by name."""
     print(f"{'ours / peer':<74} {'ours':>9} {'peer':>9} {'':<4} {'ratio':>6} {'wanted':>7}")
-    for group in (starts, edits, contexts, pull_requests, runs):
+    for group in (starts, edits, contexts, pull_requests, runs, passes):
         if wanted and group.__name__ not in wanted:
             continue
         with tempfile.TemporaryDirectory() as directory:

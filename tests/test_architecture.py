@@ -22,7 +22,7 @@ CORE = sorted((ROOT / "steps" / "core").glob("*.py"))
 STEPS = sorted(
     path.stem
     for path in (ROOT / "steps").glob("*.py")
-    if path.stem not in {"__init__", "command_line", "errors", "log", "report", "results"}
+    if path.stem not in {"__init__", "command_line", "errors", "log", "passes", "report", "results"}
 )
 
 EFFECTS = {

@@ -34,6 +34,7 @@ from steps.clients.configuration import ConfigLocation
 from steps.core.annotations import without_none
 from steps.core.applications import PairName
 from steps.core.build_context import Destination, Location, PushedImage, SourcePath
+from steps.core.duration import Duration
 from steps.core.image import Image
 from steps.core.kustomization import ImageEdit
 from steps.core.pull_request_body import DashboardUrl, KubernetesName, TitleTemplate
@@ -42,6 +43,7 @@ from steps.core.text import Text
 from steps.core.update import Application, Version
 from tests.hostile import CORPUS
 from tests.sandbox.github import GitHub
+from tests.sandbox.kubernetes import Kubernetes
 from tests.sandbox.other_hosts import OtherHosts
 from tests.sandbox.storage import Storage
 from tests.sandbox.worktree import Worktree
@@ -258,6 +260,17 @@ def is_kubernetes_name(text: str) -> bool:
     )
 
 
+def is_duration(text: str) -> bool:
+    seconds = 0
+    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
+        number, found, rest = text.partition(unit)
+        if found:
+            if not (0 < len(number) <= 6 and set(number) <= DIGITS):
+                return False
+            seconds, text = seconds + int(number) * size, rest
+    return not text and 1 <= seconds <= 7 * 86_400
+
+
 def leads_out(path: str) -> bool:
     depth = 0
     for part in path.split("/"):
@@ -303,6 +316,7 @@ ORACLE: dict[Any, Callable[[str], bool]] = {
     DashboardUrl: is_dashboard,
     ConfigLocation: is_configuration,
     Destination: is_destination,
+    Duration: is_duration,
     Head: is_head,
     Image: is_image,
     ImageEdit: is_image_edit,
@@ -338,6 +352,17 @@ for word; do case $word in -oProxyCommand*|-oPermitLocal*|-oKnownHostsCommand*) 
 exit 255
 """
 
+APPLICATIONS = """\
+applications:
+  - {name: web, sourceRepo: source, context: web, manifestsDir: web, image: web}
+versions:
+  - name: main
+    tag: vmain
+    repos:
+      - {name: source, url: GITHUB/kubeflow/source, branch: main}
+      - {name: manifests, url: GITHUB/kubeflow/manifests, branch: main}
+"""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -347,7 +372,7 @@ class Outcome:
 
 
 class World:
-    """A GitHub, all other hosts, Cloud Storage, files for all steps, and a PATH that tells what was started.
+    """A GitHub, all other hosts, Cloud Storage, an API server, files for all steps, and a PATH that tells what was started.
 
     Args:
         root: an empty directory.
@@ -367,9 +392,17 @@ class World:
         self.storage.create_bucket("contexts")
         self.github = stack.enter_context(GitHub(root / "github"))
         self.github.add_user("bot", token=TOKEN)
+        (root / "kubernetes").mkdir()
+        self.kubernetes = stack.enter_context(Kubernetes(root / "kubernetes", "apps-cd"))
+        for resource in ("configmaps", "leases"):
+            self.kubernetes.add(resource, {"metadata": {"name": "apps-cd-reconciler"}})
+        patch.setenv("KUBECONFIG", str(self.kubernetes.kubeconfig))
         tree = Worktree(root / "tree")
         self.commit = tree.commit("Begin", {"web/kustomization.yaml": "images:\n- name: web\n  newTag: v1\n"})
         publish(tree.path, self.github.add_repository("kubeflow/manifests", writers=["bot"]))
+        source = Worktree(root / "source-tree")
+        source.commit("Begin", {"web/Dockerfile": "FROM scratch\n"})
+        publish(source.path, self.github.add_repository("kubeflow/source", writers=["bot"]))
         (tree.path / "web/kustomization.yaml").write_text("images:\n- name: web\n  newTag: v2\n")
         host = self.github.url.removeprefix("http://")
         self.places = {"HOST": host, "ELSEWHERE": self.others.host}
@@ -383,6 +416,7 @@ class World:
             "app/app-id": "1",
             "app/private-key": "-----BEGIN RSA PRIVATE KEY-----\n",
             "message": "Update web\n",
+            "applications.yaml": APPLICATIONS.replace("GITHUB", self.github.url),
             "source/web/Dockerfile": "FROM scratch\n",
         }.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -437,6 +471,14 @@ class World:
             **{name: str(path) for name, path in self.remotes.flags.items()},
             "output_dir": "runs",
             "only": "web",
+            "app": "web",
+            "interval": "600s",
+            "retry_delay": "900s",
+            "state": "apps-cd-reconciler",
+            "port": "8080",
+            "webhook_secret": str(self.root / "message"),
+            "attempts": "3",
+            **dict.fromkeys(("max_runs", "max_runs_per_repository", "max_runs_per_hour"), "1"),
             "format": "json",
             "timeout": "60",
             "ssh_key": str(self.root / "secret/ssh-privatekey"),
@@ -485,11 +527,13 @@ class World:
             "github_url": self.github.url,
             "github_token": str(self.root / "token"),
         }
+        if step == "reconcile":
+            values["config"] = str(self.root / "applications.yaml")
         for name, (kind, _) in parameters(step).items():
             if name.endswith("_result"):
                 values[name] = name
             elif kind is bool:
-                values[name] = "false"
+                values[name] = "true" if name == "once" else "false"
             assert name in values, f"tell in `valid` what the parameter {name} of {step} may well have"
         return values
 
@@ -505,7 +549,7 @@ class World:
             "message",
             "github_url",
         }
-        usual |= {"github_token", "dockerfile", "only", "src_image_url"}
+        usual |= {"github_token", "dockerfile", "only", "src_image_url", "once"}
         if "file" in hostile:
             usual.remove("message")
         taken = parameters(step)
@@ -531,6 +575,11 @@ class World:
             code = command_line.main(function_of(step), argv)
         told = "; ".join(record.getMessage() for record in self._records)
         return Outcome(code, "".join(vars(record)["reason"] for record in self._records), told)
+
+    @property
+    def asked(self) -> list[int]:
+        """How many requests the servers have had."""
+        return [len(server.requests) for server in (self.github, self.others, self.storage, self.kubernetes)]
 
     @property
     def leaked(self) -> list[str]:
@@ -587,7 +636,7 @@ def measured(world: World, step: str, wrong: list[str], one_in: int) -> Counter[
     figures: Counter[str] = Counter(parameters=len(parameters(step)))
     world.enter()
     accepted: dict[str, dict[str, list[str]]] = {kind: {} for kind in CORPUS}
-    requests = len(world.github.requests), len(world.others.requests), len(world.storage.requests)
+    requests = world.asked
     world.started.unlink(missing_ok=True)
     for turn, (name, (annotation, _)) in enumerate(parameters(step).items()):
         for kind, values in CORPUS.items():
@@ -600,7 +649,7 @@ def measured(world: World, step: str, wrong: list[str], one_in: int) -> Counter[
                 figures["to refuse"] += 1
                 outcome = world.call(step, world.argv(step, **{name: value}))
                 named = f"--{name.replace('_', '-')}" in outcome.message or f"{name}[" in outcome.message
-                asked = len(world.github.requests), len(world.others.requests), len(world.storage.requests)
+                asked = world.asked
                 if (outcome.code, named, asked, world.started.exists()) == (2, True, requests, False):
                     figures["refused"] += 1
                 else:

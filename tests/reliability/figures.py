@@ -4,6 +4,7 @@ What is drawn is drawn from fixed seeds. The table is printed and kept in `build
 wanted says so, and then the program ends 1. `README.md` beside this file is the table of a release.
 """
 
+import logging
 import sys
 import tempfile
 import time
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import test_hostile_values
-from tests.reliability import histories, kills, lives, peers, secrets, updaters
+from tests.reliability import day, histories, kills, lives, peers, secrets, updaters
 from tests.reliability.spread import spread
 
 OUTPUT = Path(__file__).parents[2] / "build/reliability.md"
 LIVES, LIVES_OF_PEERS = 1000, 200
 HISTORIES, HISTORIES_OF_THE_STEP = 10_000, 200
 ORDERS = 1000
+DAYS = 20
 MOST_SECONDS = 30
 """A miss of which is told, and fails nothing: it is the machine's."""
 DUPLICATES = ("duplicate pull requests", "duplicate comments", "duplicate labels")
@@ -154,6 +156,25 @@ def at_once() -> Iterator[Row]:
         yield Row("seconds; merge commits", told, f"{MOST_SECONDS}; 0", counts["merge commits"] == 0)
 
 
+def by_day() -> Iterator[Row]:
+    """Replicas of the reconciler, on a clock of their own."""
+    logging.disable()  # of what fails on purpose
+    counts, longest = day.measure(range(DAYS))
+    logging.disable(logging.NOTSET)
+    _tell(counts, "defects:", "wrong end")
+    yield Row(
+        f"{DAYS} days of 3 replicas, 47 pairs and a malformed one, {counts['passes']:,} passes: {counts['pushes']:,} pushes, "
+        f"{counts['runs']:,} runs; replicas killed, stopped up to an hour; 500 or silence, replies lost",
+        f"{counts['kills']}, {counts['stalls']}; {counts['failures before the effect']}, {counts['replies lost']}",
+        is_met=counts["days"] == DAYS and min(counts[name] for name in ("kills", "stalls", "replies lost")) > DAYS,
+    )
+    yield Row(", ".join(name for name in day.NEVER if name != "defects"), *_none(counts, day.NEVER))
+    intervals = longest / day.INTERVAL
+    yield Row(
+        "longest time without a pass while a replica lived, in intervals", f"{intervals:.1f}", "2", intervals <= 3
+    )
+
+
 def under_watch() -> Iterator[Row]:
     """Credentials, and values that are after them."""
     with tempfile.TemporaryDirectory(prefix="apps-cd-") as directory:
@@ -182,7 +203,7 @@ def under_watch() -> Iterator[Row]:
     )
 
 
-GROUPS: tuple[Callable[[], Iterator[Row]], ...] = (under_fault, under_kills, among_people, at_once, under_watch)
+GROUPS: tuple[Callable[[], Iterator[Row]], ...] = (under_fault, under_kills, among_people, at_once, by_day, under_watch)
 
 
 def _tell(counts: Counter[str], *beginnings: str) -> None:

@@ -21,8 +21,8 @@ from tests.sandbox.tekton import Object
 ROOT = TEKTON.parent
 OUR_IMAGE = "apps-cd/steps"
 KANIKO = "ghcr.io/osscontainertools/kaniko:v1.28.3"
-NOT_STEPS = {"__init__", "command_line", "errors", "log", "report", "results"}
-COMMANDS = {"create-runs", "validate-config"}
+NOT_STEPS = {"__init__", "command_line", "errors", "log", "passes", "report", "results"}
+COMMANDS = {"create-runs", "reconcile", "validate-config"}
 """Run by a person or a program, not by Tekton."""
 
 WITHOUT_A_MODULE = {"kaniko", "run-command"}

@@ -32,8 +32,13 @@ def yaml(directory: Path, cluster: Cluster, image: str = "") -> Path:
     for file, text in texts.items():
         file.write_text(text.replace(kaniko.IMAGE, cluster.builder_image))
     if image:
-        _step("set_image", f"--kustomization-dir={copy}", "--", f"{NAME}={image}")
+        pin(copy, image)
     return copy
+
+
+def pin(kustomization: Path, image: str) -> None:
+    """Have a kustomization use an image of the steps."""
+    _step("set_image", f"--kustomization-dir={kustomization}", "--", f"{NAME}={image}")
 
 
 def bootstrap(cluster: Cluster, directory: Path) -> str:

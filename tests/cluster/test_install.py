@@ -1,14 +1,17 @@
-"""What `kubectl apply -k tekton` makes of a namespace, and what Pod Security says of the pods."""
+"""What `kubectl apply -k tekton` and an overlay of the reconciler make of a namespace, and what Pod Security says of the pods."""
 
 import json
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import Installation
-from tests.cluster.world import ClusterWorld
+from tests.cluster.following import NAME
+from tests.cluster.world import BASELINE, ClusterWorld
 from tests.sandbox import tekton
 from tests.sandbox.tekton import Object
 from tests.sandbox.world import World
@@ -19,11 +22,9 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 def test_a_second_apply_changes_nothing(cluster_world: ClusterWorld) -> None:
     lines = cluster_world.kubectl("apply", f"--kustomize={cluster_world.tekton_directory}").splitlines()
-    objects = [
-        document for file in cluster_world.tekton_directory.rglob("*.yaml") for document in tekton.documents(file)
-    ]
-    kinds = ("ServiceAccount", "StepAction", "Task", "Pipeline")
-    assert len(lines) == sum(isinstance(each, dict) and each.get("kind") in kinds for each in objects)
+    folders = ("serviceaccounts", *tekton.FOLDERS)
+    files = [file for folder in folders for file in (cluster_world.tekton_directory / folder).glob("*.yaml")]
+    assert len(lines) == len(files)
     assert [line for line in lines if not line.endswith(" unchanged")] == []
 
 
@@ -104,3 +105,39 @@ def alone(update: Update, world: World) -> Object:
     del spec["pipelineRef"], spec["params"]
     spec["workspaces"] = [each for each in spec["workspaces"] if each["name"] in names]
     return {**whole, "spec": spec}
+
+
+@pytest.fixture
+def reconciler(tmp_path: Path, cluster: Cluster, installation: Installation) -> Iterator[ClusterWorld]:
+    """With the reconciler of an overlay as it stands, which has no image yet."""
+    overlay = shutil.copytree(installation.tekton, tmp_path / "tekton") / "reconciler" / "overlays" / "prod"
+    world = ClusterWorld(tmp_path / "world", cluster, overlay)
+    kustomization = overlay / "kustomization.yaml"
+    kustomization.write_text(kustomization.read_text().replace("namespace: apps-cd", f"namespace: {world.namespace}"))
+    with world:
+        yield world
+
+
+def test_the_reconciler_may_this_and_no_more_than_any_account(reconciler: ClusterWorld) -> None:
+    anybody = permissions(reconciler, "default")
+    assert permissions(reconciler, NAME) - anybody == {
+        ("pipelineruns.tekton.dev", "[]", "[get list create patch]"),
+        ("taskruns.tekton.dev", "[]", "[get list]"),
+        ("configmaps", f"[{NAME}]", "[get update]"),
+        ("leases.coordination.k8s.io", f"[{NAME}]", "[get update]"),
+        ("events.events.k8s.io", "[]", "[create]"),
+    }
+    assert permissions(reconciler, "apps-cd-build") == permissions(reconciler, "apps-cd-update") == anybody
+
+
+def permissions(world: ClusterWorld, account: str) -> set[tuple[str, str, str]]:
+    """What a service account may in its namespace: resources, names of them, verbs."""
+    listed = world.kubectl("auth", "can-i", "--list", f"--as=system:serviceaccount:{world.namespace}:{account}")
+    rows = [re.fullmatch(r"(\S*) +(\[.*?\]) +(\[.*?\]) +(\[.*?\])", line) for line in listed.splitlines()[1:]]
+    assert None not in rows, listed
+    return {(row[1] or row[2], row[3], row[4]) for row in rows if row}
+
+
+def test_the_reconciler_is_restricted_without_a_warning(reconciler: ClusterWorld) -> None:
+    assert reconciler.get("namespace", reconciler.namespace)["metadata"]["labels"].items() >= BASELINE.items()
+    assert warning_of(reconciler, reconciler.get("deployment", NAME)["spec"]["template"]) == ""

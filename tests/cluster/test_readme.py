@@ -5,24 +5,31 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
+import yaml
 
+from steps.core.update import marked
 from tests.cluster import steps_image
 from tests.cluster.cluster import ENVIRONMENT, Cluster
 from tests.cluster.fixtures import Installation
+from tests.cluster.following import DOCKERFILE, MANIFESTS, NAME, Deployed, adapt
 from tests.cluster.world import ClusterWorld
 from tests.sandbox.runner import TEKTON
+from tests.sandbox.tekton import Object
 from tests.sandbox.world import TOKEN, example
 
 README = (TEKTON.parent / "README.md").read_text(encoding="utf-8")
 
 
 def commands(heading: str) -> list[str]:
-    """The commands of a section, each on one line."""
-    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    text = "\n".join(re.findall(r"^```sh\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE))
+    """The commands of a section, each on one line, without those of its subsections."""
+    section = re.split(rf"^##+ {re.escape(heading)}\n", README, flags=re.MULTILINE)[1]
+    text = "\n".join(re.findall(r"^```sh\n(.*?)^```$", re.split(r"\n##+ ", section)[0], flags=re.DOTALL | re.MULTILINE))
     return [line for line in text.replace("\\\n", " ").splitlines() if line]
 
 
@@ -108,6 +115,7 @@ def test_the_secrets_and_the_start_are_as_it_says_and_what_is_proposed_runs(
         "CHAINS-GIT_URL": world.public_url("example/webapp"),
         "CHAINS-GIT_COMMIT": commit,
         "pull-request-url": f"{world.github_url}/example/manifests/pull/1",
+        "operation": "created",
     }
     assert pull.head == "example:apps-cd/main/webapp"
 
@@ -160,7 +168,162 @@ def test_the_runs_of_dozens_of_applications_are_made_and_created_as_it_says(
     assert shell(here(create, world), home) == f"pipelinerun.tekton.dev/{pair['run']} created\n"
 
 
+@pytest.fixture
+def deployed(tmp_path: Path, home: Path, cluster: Cluster, installation: Installation) -> Iterator[Deployed]:
+    """A reconciler of the example's configuration, set up as it says."""
+    edit, pin, apply, token, registry, status = commands("Set up a cluster")
+    shutil.copytree(installation.tekton, home / "tekton")
+    for name in (".venv", "steps"):
+        (home / name).symlink_to(TEKTON.parent / name)
+    with ClusterWorld(tmp_path / "world", cluster, installation.tekton) as world:
+        deployed = Deployed(world)
+        # Nobody here knows the authority of the other.
+        (home / ".gitconfig").write_text(f'[url "{world.github.url}/"]\n  insteadOf = {world.github_url}/\n')
+        files = {"Dockerfile": DOCKERFILE, "page": "one\n", "api/Dockerfile": DOCKERFILE, "api/page": "one\n"}
+        deployed.commits["webapp", "main"] = deployed.commits["api", "main"] = world.add_repository(
+            "example/webapp", files
+        )
+        world.add_repository(MANIFESTS, {**example("manifests"), "api/kustomization.yaml": "resources: []\n"})
+        overlay = home / edit.removeprefix("$EDITOR ").removesuffix("/applications.yaml")
+        adapt(overlay, world, written(overlay, world), {"--attempts": "1"})
+        shell(re.sub(re.escape("registry.example.com/team/apps-cd:v0.1.0"), installation.image, pin), home)
+        assert "created" in {line.rpartition(" ")[2] for line in shell(apply, home).splitlines()}
+        shell(here(token, world), home)
+        shell(here(registry, world), home)
+        world.add_secrets({"github-token": world.token(), "authority": world.authority})
+        shell(here(status, world), home)
+        yield deployed
+        assert world.violations == []
+
+
+def written(overlay: Path, world: ClusterWorld) -> Object:
+    """The configuration that an overlay has for an example, less what keeps it from being carried out."""
+    text = (overlay / "applications.yaml").read_text()
+    configuration: Object = yaml.safe_load(text.replace("https://github.com/", f"{world.github_url}/"))
+    del configuration["suspend"]
+    for application in configuration["applications"]:
+        application["pushedImage"] = world.image(application["name"])
+    return configuration
+
+
+@contextmanager
+def going_on(line: str, directory: Path) -> Iterator[str]:
+    """Have a command go on, for the time of a `with` block; the first line that it prints."""
+    with subprocess.Popen(
+        shlex.split(line), cwd=directory, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout
+        try:
+            yield child.stdout.readline()
+        finally:
+            child.terminate()
+
+
+def test_the_reconciler_shows_what_it_does_and_applying_it_again_changes_nothing(
+    deployed: Deployed, home: Path
+) -> None:
+    world = deployed.world
+    pull = deployed.proposed("webapp", "main")
+    deployed.ended(deployed.run("webapp", "main")["metadata"]["name"])
+    deployed.shows("pull-request-open")
+    forward, explain = commands("See why")
+    table = shell(f"{here(explain, world)} --github-url={world.github_url}", home)
+    address = f"{world.github_url}/{MANIFESTS}/pull/{pull.number}"
+    assert [line.split()[:3] for line in table.splitlines()[1:2]] == [["webapp", "main", "pull-request-open"]], table
+    assert address in table
+    with going_on(here(forward, world).replace(" 8080:80", " :80"), home) as line:
+        port = re.search(r":(\d+) -> ", line)
+        assert port, line
+        page = requests.get(f"http://127.0.0.1:{port[1]}/", timeout=30).text
+    assert address in page
+    before = world.get("configmap,lease", NAME)["items"]
+    apply = commands("Set up a cluster")[2]
+    assert {line.rpartition(" ")[2] for line in shell(apply, home).splitlines()} == {"unchanged"}
+    after = world.get("configmap,lease", NAME)["items"]
+    assert [each.get("data") for each in after] == [each.get("data") for each in before]
+    assert [each["spec"]["holderIdentity"] for each in after if "spec" in each]
+
+
+def test_an_application_is_added_as_it_says(deployed: Deployed, home: Path) -> None:
+    world = deployed.world
+    validate, apply = commands("Add an application")
+    overlay = home / apply.rpartition(" ")[2]
+    (before,) = mounted(world)
+    configuration = yaml.safe_load((overlay / "applications.yaml").read_text())
+    configuration["applications"].append(
+        {
+            "name": "api",
+            "sourceRepo": "webapp",
+            "context": "api",
+            "manifestsDir": "api",
+            "image": "ghcr.io/example/api",
+            "pushedImage": world.image("api"),
+        }
+    )
+    (overlay / "applications.yaml").write_text(yaml.safe_dump(configuration))
+    (warning,) = json.loads(shell(validate, home))["problems"]
+    assert warning["message"].endswith(" has no entry for ghcr.io/example/api: one is made by the first update")
+    changed = [line for line in shell(apply, home).splitlines() if not line.endswith(" unchanged")]
+    (after,) = mounted(world)
+    assert changed == [f"configmap/{after} created", f"deployment.apps/{NAME} configured"]
+    assert after != before
+    deployed.proposed("webapp", "main")
+    pull = deployed.proposed("api", "main")
+    assert f"newName: {world.image('api')}\n" in world.read(MANIFESTS, pull.sha, "api/kustomization.yaml")
+
+
+def mounted(world: ClusterWorld) -> list[str]:
+    """The ConfigMap of the configuration that the Deployment mounts."""
+    volumes = world.get("deployment", NAME)["spec"]["template"]["spec"]["volumes"]
+    return [each["configMap"]["name"] for each in volumes if each["name"] == "config"]
+
+
+def test_a_pair_that_is_stalled_is_tried_anew_as_it_says(deployed: Deployed, home: Path) -> None:
+    world = deployed.world
+    deployed.proposed("webapp", "main")
+    base = world.image("busybox:1")
+    deployed.commits["webapp", "main"] = world.push("example/webapp", {"Dockerfile": f"FROM {base}\nCOPY page /\n"})
+    deployed.event("Stalled", "webapp", "main")
+    failed = deployed.run("webapp", "main")["metadata"]
+    pull = deployed.pull_request("webapp", "main")
+    assert pull
+    update = marked(pull.body or "")
+    assert update
+    assert update.source != deployed.commits["webapp", "main"]
+    assert world.push_busybox() == base
+    for line in commands("When a pair is stalled"):
+        shell(here(line, world).replace("APPLICATION", "webapp").replace("VERSION", "main"), home)
+    assert deployed.proposed("webapp", "main").number == pull.number
+    again = deployed.run("webapp", "main")["metadata"]
+    assert (again["name"], again["uid"] != failed["uid"]) == (failed["name"], True)
+
+
+def test_production_is_pushed_as_it_says(deployed: Deployed, home: Path, installation: Installation) -> None:
+    """What skaffold says that it has built is what it says, less the build."""
+    build, pin, apply, secret = commands("Push production")
+    file = home / re.findall(r"--file-output=(\S+)", build)[0]
+    shell(build.partition(" && skaffold ")[0], home)
+    file.write_text(json.dumps({"builds": [{"imageName": "apps-cd/steps", "tag": installation.image}]}))
+    shell(pin, home)
+    assert {line.rpartition(" ")[2] for line in shell(apply, home).splitlines()} == {"unchanged"}
+    shell(here(secret, deployed.world), home)
+    assert list(deployed.world.get("secret", "kaniko-registry")["data"]) == ["config.json"]
+
+
 def test_no_command_of_it_is_left_out() -> None:
-    sections = re.findall(r"^## (.+)$", README, flags=re.MULTILINE)
-    with_cluster = [section for section in sections if any("--namespace=apps-cd" in line for line in commands(section))]
-    assert with_cluster == ["Install in a cluster", "Start it", "Dozens of applications", "Credentials"]
+    """Those of `Develop the reconciler` are skaffold's, and make the namespace that skaffold.yaml names."""
+    sections = re.findall(r"^##+ (.+)$", README, flags=re.MULTILINE)
+    with_cluster = [section for section in sections if any("kubectl" in line for line in commands(section))]
+    assert with_cluster == [
+        "Install in a cluster",
+        "Start it",
+        "Dozens of applications",
+        "Set up a cluster",
+        "See why",
+        "Add an application",
+        "When a pair is stalled",
+        "Push production",
+        "Develop the reconciler",
+        "Credentials",
+        "Develop",
+    ]

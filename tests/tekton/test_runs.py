@@ -82,7 +82,8 @@ def test_a_run_to_copy_does_what_it_says(world: World, file: Path) -> None:
         assert (run.results, pull_requests) == (results, [])
         return
     (pull,) = pull_requests
-    assert run.results == {**results, "pull-request-url": f"{world.github_url}/example/manifests/pull/1"}
+    page = f"{world.github_url}/example/manifests/pull/1"
+    assert run.results == {**results, "pull-request-url": page, "operation": "created"}
     edited = KUSTOMIZATION.replace(
         "    newTag: v0\n", f"    newName: {image}\n    newTag: vmain\n    digest: {digest}\n"
     )

@@ -65,6 +65,7 @@ EVERYTHING = {
     for name, document in by_name.items()
 }
 KINDS = {
+    "serviceaccounts": ("v1", "ServiceAccount"),
     "stepactions": ("tekton.dev/v1beta1", "StepAction"),
     "tasks": ("tekton.dev/v1", "Task"),
     "pipelines": ("tekton.dev/v1", "Pipeline"),
@@ -72,6 +73,11 @@ KINDS = {
 }
 OURS = {name: document for name, document in STEP_ACTIONS.items() if name not in WITHOUT_A_MODULE}
 
+each_of_its_folders = pytest.mark.parametrize(
+    "path",
+    [path for folder in KINDS for path in sorted((TEKTON / folder).glob("*.yaml"))],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
 each_file = pytest.mark.parametrize("file", EVERYTHING)
 each_of_ours = pytest.mark.parametrize("name", OURS)
 
@@ -84,18 +90,18 @@ def params(spec: Object) -> dict[str, Object]:
     return {param["name"]: param for param in spec.get("params", [])}
 
 
-@pytest.mark.parametrize("path", sorted(TEKTON.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+@each_of_its_folders
 def test_a_file_holds_one_object_of_its_folders_kind_and_its_own_name(path: Path) -> None:
     documents = tekton.documents(path)
     assert [(each["apiVersion"], each["kind"]) for each in documents] == [KINDS[path.parent.name]]
     assert documents[0]["metadata"].get("name", path.stem) == path.stem
 
 
-@pytest.mark.parametrize("path", sorted(TEKTON.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_every_field_is_one_that_the_sandbox_runs(path: Path) -> None:
+@pytest.mark.parametrize("file", [*EVERYTHING, *(f"runs/{name}.yaml" for name in RUNS)])
+def test_every_field_is_one_that_the_sandbox_runs(file: str) -> None:
     """What is alpha in Tekton (`enum`, `cel`, artifacts) or unwanted here (`script`) is not among them."""
-    for document in tekton.documents(path):
-        tekton.check(document, path.name)
+    for document in tekton.documents(TEKTON / file):
+        tekton.check(document, file)
 
 
 @each_file
@@ -418,7 +424,7 @@ def test_kaniko_finds_dockerconfig_where_its_image_looks_for_it() -> None:
 
 def test_chains_finds_what_was_built_among_the_results() -> None:
     chains = {"IMAGE_URL", "IMAGE_DIGEST", "CHAINS-GIT_URL", "CHAINS-GIT_COMMIT"}
-    assert names(PIPELINES["apps-cd"]["spec"]["results"]) == {*chains, "pull-request-url"}
+    assert names(PIPELINES["apps-cd"]["spec"]["results"]) == {*chains, "pull-request-url", "operation"}
     assert names(TASKS["build-image"]["spec"]["results"]) == {*chains, "commit", "url", "committer-date"}
 
 
@@ -430,7 +436,7 @@ def test_a_result_of_a_step_becomes_one_result_of_its_task_because_tekton_forget
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_is_by_a_service_account_of_ours_that_mounts_no_token(name: str) -> None:
-    accounts = tekton.documents(TEKTON / "serviceaccounts.yaml")
+    accounts = list(objects("serviceaccounts").values())
     assert {account["automountServiceAccountToken"] for account in accounts} == {False}
     spec = RUNS[name]["spec"]
     used = [spec["taskRunTemplate"], *spec.get("taskRunSpecs", [])]
@@ -439,8 +445,14 @@ def test_a_run_is_by_a_service_account_of_ours_that_mounts_no_token(name: str) -
 
 
 def test_the_kustomization_installs_every_file() -> None:
-    (kustomization,) = tekton.documents(TEKTON / "kustomization.yaml")
-    assert sorted(kustomization["resources"]) == sorted(["serviceaccounts.yaml", *EVERYTHING])
+    (base,) = tekton.documents(TEKTON / "base" / "kustomization.yaml")
+    installed = {
+        folder: tekton.documents(TEKTON / folder / "Kustomization")[0]["resources"]
+        for folder in KINDS
+        if folder != "runs"
+    }
+    assert base["resources"] == [f"../{folder}" for folder in installed]
+    assert installed == {folder: sorted(path.name for path in (TEKTON / folder).glob("*.yaml")) for folder in installed}
 
 
 def test_one_line_of_the_kustomization_pins_the_image_everywhere(tmp_path: Path) -> None:

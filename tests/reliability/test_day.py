@@ -3,7 +3,7 @@ import pytest
 from tests.reliability.day import NEVER, PAIRS, Day, Variant, measure
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_three_replicas_bring_each_pair_to_its_end_whatever_befalls_them(seed: int) -> None:
     counts, _ = measure([seed])
     assert {name: count for name, count in counts.items() if name.startswith(NEVER) and count} == {}
@@ -33,5 +33,4 @@ def test_a_seed_always_stands_for_the_same_day() -> None:
     ],
 )
 def test_a_reconciler_that_is_not_as_it_should_be_is_found_out(variant: Variant, harm: str) -> None:
-    counts, _ = measure(range(4), variant)
-    assert counts[harm]
+    assert any(measure([seed], variant)[0][harm] for seed in range(4))

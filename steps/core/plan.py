@@ -264,6 +264,8 @@ class _Case:
             going_on = next((run for run in reversed(self._runs) if run.outcome == "running"), None)
             return Planned(self._decision, run=going_on.name if going_on else None, memory=self._observed.memory)
         found = self._decided()
+        if found.run is None and self._decision.status == "needed" and (last := self._of_commit()[-1:]):
+            found = dataclasses.replace(found, run=last[0].name, failed_task=last[0].failed_task)
         others = [run for run in self._runs if run.outcome == "running" and run.commit != self._commit]
         cancel = tuple(run.name for run in others if not run.is_ending)
         if cancel:

@@ -625,6 +625,11 @@ def test_a_pair_that_was_stalled_recovers_once(facts: dict[str, Any]) -> None:
 # Runs of other commits.
 
 
+def test_a_pull_request_is_shown_with_the_run_that_opened_it() -> None:
+    found = planned(proposals=proposals(proposal()), runs=(run(outcome="succeeded"),))
+    assert (found.decision.reason, found.run, found.pull_request) == ("pull-request-open", FIRST, f"{PAGE}/7")
+
+
 def test_runs_of_other_commits_are_cancelled_once() -> None:
     runs = (
         run(commit=OLDER, first="web-v1-dddddddd-33333333"),

@@ -5,9 +5,9 @@ import os
 import random
 import re
 import select
+import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import requests
 import yaml
@@ -24,7 +23,7 @@ from steps.core import run_status
 from steps.core.plan import Run
 from steps.core.update import marked
 from tests.cluster import steps_image
-from tests.cluster.cluster import Cluster, CommandError
+from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import Installation
 from tests.cluster.world import BASELINE, ClusterWorld
 from tests.sandbox.github import PullRequestFacts
@@ -363,53 +362,16 @@ def _patch(kind: str, path: str, value: object) -> Object:
     return {"target": {"kind": kind, "name": NAME}, "patch": patch}
 
 
-class ApiServer:
-    """The API server of the cluster, when it is a process of this machine.
+def restart_api_server(start: str) -> None:
+    """End the API server, which is a process of this machine, and have it started again.
 
-    Attributes:
-        process: its number, or None.
+    Args:
+        start: a command that starts it, and returns when it answers.
     """
-
-    def __init__(self) -> None:
-        self.process = next(iter(self._found()), None)
-
-    @staticmethod
-    def _found() -> Iterator[int]:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                program = path.read_bytes().split(b"\0")[0]
-            except OSError:
-                continue
-            if program.rpartition(b"/")[2] == b"kube-apiserver":
-                yield int(path.parent.name)
-
-    def restart(self, cluster: Cluster) -> None:
-        """End it, and start it again as it was."""
-        assert self.process
-        at = Path("/proc") / str(self.process)
-        words = [word.decode() for word in (at / "cmdline").read_bytes().split(b"\0")[:-1]]
-        environment = dict(item.split("=", 1) for item in (at / "environ").read_text().split("\0") if "=" in item)
-        directory, output = (at / "cwd").readlink(), (at / "fd/2").readlink()
-        address = urlsplit(
-            cluster.kubectl("config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}")
-        )
-        handle = os.pidfd_open(self.process)
-        os.kill(self.process, signal.SIGTERM)
-        if not select.select([handle], [], [], 10)[0]:  # it waits for all who watch
-            os.kill(self.process, signal.SIGKILL)
-            select.select([handle], [], [], 60)
-        os.close(handle)
-        with (output if output.is_file() else Path(os.devnull)).open("ab") as log:
-            subprocess.run(
-                ["setsid", "--fork", *words], check=True, cwd=directory, env=environment, stdout=log, stderr=log
-            )
-        assert address.hostname
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                socket.create_connection((address.hostname, address.port or 443), 5).close()
-                cluster.kubectl("get", "--raw=/readyz")
-            except (OSError, CommandError):
-                assert time.monotonic() < deadline, "it is not back"
-            else:
-                return
+    found = subprocess.run(["pgrep", "--exact", "kube-apiserver"], check=True, capture_output=True, text=True)
+    process = int(found.stdout)
+    handle = os.pidfd_open(process)
+    os.kill(process, signal.SIGKILL)
+    select.select([handle], [], [], 60)
+    os.close(handle)
+    subprocess.run(shlex.split(start), check=True, stdout=subprocess.DEVNULL, timeout=LONGEST_WAIT)

@@ -23,7 +23,7 @@ from steps.core import run_status
 from steps.core.plan import Run
 from steps.core.update import marked
 from tests.cluster import steps_image
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import ENVIRONMENT, Cluster
 from tests.cluster.fixtures import Installation
 from tests.cluster.world import BASELINE, ClusterWorld
 from tests.sandbox.github import PullRequestFacts
@@ -374,4 +374,4 @@ def restart_api_server(start: str) -> None:
     os.kill(process, signal.SIGKILL)
     select.select([handle], [], [], 60)
     os.close(handle)
-    subprocess.run(shlex.split(start), check=True, stdout=subprocess.DEVNULL, timeout=LONGEST_WAIT)
+    subprocess.run(shlex.split(start), check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL, timeout=LONGEST_WAIT)

@@ -60,7 +60,7 @@ def test_a_request_ends_in_time_when_the_server(serve: Callable[[socket.socket, 
         begun = time.monotonic()
         with pytest.raises(requests.ReadTimeout):
             session.get(url)
-        assert 0.3 < time.monotonic() - begun < 2
+        assert 0.3 < time.monotonic() - begun < 10  # without a deadline: for ever
 
 
 def test_what_is_not_connected_in_time_is_not_sent_any_more() -> None:

@@ -19,7 +19,7 @@ from tests.sandbox.tls import Authority
 
 CONFIG = b"applications: []\n"
 LIMIT = 1000
-MOMENT = 0.4
+MOMENT = 1.0
 """Seconds for a read that cannot end well; far less than a server of these tests would go on for."""
 GOES_ON = 20
 INSTEAD = "give the URL of a public server, or --allow-private-addresses"
@@ -642,7 +642,7 @@ def late(url: str) -> tuple[str, str, bool]:
 def timed_out(what: str) -> tuple[str, str, bool]:
     return (
         "timeout",
-        f"{what}: it did not arrive within {MOMENT} s; check that the server can be reached",
+        f"{what}: it did not arrive within {MOMENT:g} s; check that the server can be reached",
         True,
     )
 

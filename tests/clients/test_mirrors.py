@@ -1248,7 +1248,7 @@ def test_a_server_that_stops_within_a_fetch_is_given_up_and_the_mirror_is_kept(r
         restored.configure(base=url)
         with restored.mirror() as mirror:
             tips = mirror.tips([Branch("main")])
-        with restored.mirror(timeout=1.5) as mirror, pytest.raises(StepError) as caught:
+        with restored.mirror(timeout=5) as mirror, pytest.raises(StepError) as caught:
             mirror.using(tips, lambda here: here)
         stopping.go_on.set()
     advice = "the server could not be reached; try again"

@@ -926,10 +926,11 @@ def test_a_token_of_an_app_ends_after_an_hour_or_when_it_is_told_to(scene: Scene
     key = scene.server.add_app("updater", app_id=APP, owners=["org"])
     begin = time.time()
     first, second = (installation_token(scene, key) for _ in range(2))
+    end = time.time()
     ended = (401, {"message": "Bad credentials"})
     scene.server.clock = lambda: begin + 3590
     assert scene.repository(first).full_name == "org/app"
-    scene.server.clock = lambda: begin + 3610
+    scene.server.clock = lambda: end + 3610
     assert refusal(lambda: scene.repository(first)) == ended
     scene.server.clock = time.time
     assert scene.repository(second).full_name == "org/app"

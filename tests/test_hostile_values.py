@@ -17,7 +17,6 @@ import string
 import subprocess
 import sys
 import tempfile
-import time
 import typing
 import unicodedata
 from collections import Counter
@@ -47,7 +46,7 @@ from tests.sandbox.kubernetes import Kubernetes
 from tests.sandbox.other_hosts import OtherHosts
 from tests.sandbox.storage import Storage
 from tests.sandbox.worktree import Worktree
-from tests.steps.conftest import ROOT, publish
+from tests.steps.conftest import ROOT, hurry, publish
 from tests.steps.remotes import Remotes
 
 STEPS = sorted(
@@ -431,7 +430,7 @@ class World:
         }.items():
             patch.setenv(name, value)
         patch.setattr(socket, "getaddrinfo", _without_names(socket.getaddrinfo))
-        patch.setattr(time, "sleep", lambda _: None)
+        hurry(patch)
         handler = logging.Handler()
         handler.emit = self._keep  # type: ignore[method-assign]  # the shortest way to see the last record
         logger = logging.getLogger("steps")

@@ -103,6 +103,12 @@ def in_2026(tree: Worktree) -> Worktree:
     return tree
 
 
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """What is waited for takes no time; but `subprocess` looks again and again for a child's end, and is to leave it the processor."""
+    sleep = time.sleep
+    patch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.001)))
+
+
 def running() -> str:
     """The arguments and the environment of every process of this machine that we may look at."""
     found = []
@@ -141,7 +147,7 @@ def manifests(github: GitHub, history: Path, tmp_path: Path, run: Run, monkeypat
     """A repository kubeflow/manifests, and a working tree of it; what a step waits for takes no time."""
     from tests.steps.manifests import make_manifests
 
-    monkeypatch.setattr(time, "sleep", lambda _: None)
+    hurry(monkeypatch)
     return make_manifests(github, history, tmp_path, run)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import random
 import re
 import shutil
 import signal
@@ -345,6 +346,8 @@ class Child:
             with contextlib.suppress(requests.ConnectionError):  # it begins to listen
                 if text in (told := self.ask(path)[1]):
                     return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.05)
         raise AssertionError(f"{path} does not have {text!r}: {told}")
 
     def numbers(self) -> dict[str, float]:
@@ -390,9 +393,11 @@ class _Broken(Faults):
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+    """A port that nobody listens at, below those that Linux gives to connections: nobody gets it before it is used."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - not secret
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port
 
 
 def _resource(path: str) -> str:

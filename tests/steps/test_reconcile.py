@@ -1,6 +1,5 @@
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from steps import VERSION
 from tests.sandbox.github import GitHub
 from tests.sandbox.kubernetes import Fault
-from tests.steps.conftest import ROOT, Outcome, Run, running
+from tests.steps.conftest import ROOT, Outcome, Run, hurry, running
 from tests.steps.reconciling import STATE, WEBHOOK_SECRET, World
 from tests.steps.remotes import TEMPLATE
 
@@ -21,7 +20,7 @@ LIST = "/repos/kubeflow/manifests/pulls"
 @pytest.fixture
 def world(tmp_path: Path, github: GitHub, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     # What GitHub is waited for takes no time.
-    monkeypatch.setattr(time, "sleep", lambda _: None)
+    hurry(monkeypatch)
     world = World(tmp_path, github, run, monkeypatch)
     with world.kubernetes:
         world.said()

@@ -5,7 +5,6 @@ reply is sent, in the others a moment after.
 """
 
 import hashlib
-import itertools
 import json
 import random
 import threading
@@ -16,7 +15,6 @@ from typing import Any
 
 from tests.reliability.places import PATH, Ground, Manifests, kustomization
 
-SEEDS = 20
 LATEST = 0.02
 """Seconds after an effect at most; some steps have ended by then."""
 ENDS = {"created", "updated", "unchanged", "closed", "none", "done"}
@@ -172,4 +170,3 @@ CASES = {
     "superseded": Case(_superseded, "close_superseded_pull_requests"),
     "pack": Case(_pack, "prepare_build_context"),
 }
-POINTS = tuple(itertools.product(CASES, range(SEEDS)))

@@ -19,7 +19,6 @@ from tests.sandbox.github import GitHub, PullRequestFacts
 from tests.sandbox.worktree import Worktree
 from tests.steps.conftest import in_2026, process, publish
 
-AT_ONCE = 20
 AGAIN = 5
 """How often a step that ends 75 is run once more, a second later."""
 
@@ -87,7 +86,7 @@ class Site:
         return update is not None and (update.source, update.commit) == (self.source[-1], pull.sha)
 
 
-def measure_applications(directory: Path, count: int = AT_ONCE) -> Counter[str]:
+def measure_applications(directory: Path, count: int) -> Counter[str]:
     """Propose the newest image of all applications at once, each once."""
     with _site(directory, count) as site:
         newest = count - 1
@@ -95,7 +94,7 @@ def measure_applications(directory: Path, count: int = AT_ONCE) -> Counter[str]:
         return _at_once(site, flags, lambda each: [_run(each)])
 
 
-def measure_commits(directory: Path, count: int = AT_ONCE) -> Counter[str]:
+def measure_commits(directory: Path, count: int) -> Counter[str]:
     """Propose the images of all commits of the source at once for one application, each until it ends for good."""
     with _site(directory, count) as site:
         flags = [site.flags(site.tree(f"commit{number}", 0, number), 0, number) for number in range(count)]

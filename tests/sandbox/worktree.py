@@ -23,6 +23,9 @@ class Worktree:
             "LC_ALL": "C.UTF-8",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "maintenance.auto",  # a process after each commit that finds nothing to do
+            "GIT_CONFIG_VALUE_0": "false",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_AUTHOR_NAME": name,
             "GIT_AUTHOR_EMAIL": email,

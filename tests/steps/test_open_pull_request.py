@@ -1166,21 +1166,27 @@ class Source:
         self.tree.git("push", "--quiet", "--force", self.bare, f"{self.commits[name]}:refs/heads/{branch}")
 
 
-@pytest.fixture
-def source(manifests: Manifests, tmp_path: Path) -> Source:
-    """A repository that the bot can read:
+@pytest.fixture(scope="module")
+def source_history(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The commits of a repository, by name:
 
     a ─── b ─── c    main
      └─── x          side
     """
-    tree = in_2026(Worktree(tmp_path / "source"))
+    tree = in_2026(Worktree(tmp_path_factory.mktemp("source") / "tree"))
     commits = {name: tree.commit(name, {name: ""}) for name in "abc"}
-    tree.git("checkout", "--quiet", commits["a"])
+    tree.git("checkout", "--quiet", "-b", "side", commits["a"])
     commits["x"] = tree.commit("x", {"x": ""})
-    found = Source(tree, manifests.github.add_repository("kubeflow/web"), commits)
-    found.move("c")
-    found.move("x", "side")
-    return found
+    return tree.path, commits
+
+
+@pytest.fixture
+def source(manifests: Manifests, source_history: tuple[Path, dict[str, str]], tmp_path: Path) -> Source:
+    """A repository that the bot can read, with the commits of `source_history`."""
+    path, commits = source_history
+    bare = manifests.github.add_repository("kubeflow/web")
+    publish(path, bare)
+    return Source(in_2026(Worktree(shutil.copytree(path, tmp_path / "source"))), bare, {**commits})
 
 
 TAGS = {"a": "v2", "b": "v3", "c": "v4", "x": "v5"}

@@ -118,6 +118,15 @@ def running() -> str:
     return "\n".join(found)
 
 
+def are_gone(*marks: str) -> bool:
+    """Whether no process has all of these in its arguments or its environment; one that was killed may take a moment to end."""
+    deadline = time.monotonic() + 10
+    while any(all(mark in line for mark in marks) for line in running().splitlines()):
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
 def publish(repository: Path, bare: Path) -> None:
     """Give a bare repository what another one has, as a push of everything would."""
     for part in ("objects", "refs"):

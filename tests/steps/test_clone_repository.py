@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -21,7 +20,7 @@ from tests.sandbox.github import GitHub, Request
 from tests.sandbox.http_server import Call, Response, Server
 from tests.sandbox.tls import Authority
 from tests.sandbox.worktree import Worktree
-from tests.steps.conftest import Outcome, Run, in_2026, on_request, process, publish, running
+from tests.steps.conftest import Outcome, Run, are_gone, in_2026, on_request, process, publish, running
 
 TOKEN = "token-of-bot"
 
@@ -718,14 +717,12 @@ def test_sigterm_ends_a_clone_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert asked.wait(20)
     child.terminate()
     _, log = child.communicate(timeout=10)
-    deadline = time.monotonic() + 5
-    while f"git-remote-http origin {server.url}" in (left := running()) and time.monotonic() < deadline:
-        pass  # the kernel takes a moment to end it
+    are_left = not are_gone(f"git-remote-http origin {server.url}")
     gone.set()
     server.close()
 
     assert (child.returncode, json.loads(log)["reason"]) == (143, "terminated")
-    assert f"git-remote-http origin {server.url}" not in left
+    assert not are_left
     assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
     assert list(temporary.iterdir()) == []
 

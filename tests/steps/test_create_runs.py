@@ -21,7 +21,7 @@ from tests.sandbox.histories import Change, write
 from tests.sandbox.http_server import Call, Response, Server
 from tests.sandbox.tls import Authority
 from tests.sandbox.worktree import Worktree
-from tests.steps.conftest import Outcome, Run, process, running
+from tests.steps.conftest import Outcome, Run, are_gone, process, running
 from tests.steps.remotes import APPLICATION, VERSION, Remotes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "create_runs"
@@ -831,15 +831,14 @@ def test_a_repository_that_does_not_answer_costs_its_own_pairs_after_the_time_ou
 
 def test_sigterm_ends_it_and_all_that_it_waits_for(remotes: Remotes, silent: int) -> None:
     remotes.begin()
-    remotes.git_config.write_text(
-        f'[url "http://127.0.0.1:{silent}/x-marks-it"]\n\tinsteadOf = https://github.com/example/source\n'
-    )
+    url = f"http://127.0.0.1:{silent}/source"
+    remotes.git_config.write_text(f'[url "{url}"]\n\tinsteadOf = https://github.com/example/source\n')
     child = process("create_runs", *(f"--{name}={path}" for name, path in remotes.flags.items()))
-    while "x-marks-it" not in running():
+    while url not in running():
         assert child.poll() is None, child.communicate()
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=30)
-    assert (child.returncode, "x-marks-it" in running()) == (143, False)
+    assert (child.returncode, are_gone(url)) == (143, True)
 
 
 def test_a_suspended_pair_is_not_made_and_no_failure(report: Callable[..., Report], remotes: Remotes) -> None:

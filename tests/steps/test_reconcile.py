@@ -9,7 +9,7 @@ import pytest
 from steps import VERSION
 from tests.sandbox.github import GitHub
 from tests.sandbox.kubernetes import Fault
-from tests.steps.conftest import ROOT, Outcome, Run, hurry, running
+from tests.steps.conftest import ROOT, Outcome, Run, are_gone, hurry, running
 from tests.steps.reconciling import STATE, WEBHOOK_SECRET, World
 from tests.steps.remotes import TEMPLATE
 
@@ -672,7 +672,7 @@ def test_sigterm_ends_it_soon_and_the_lease_is_left(world: World, silence: Calla
         world.speak()
     assert (code, log[-1]["reason"], held(world)) == (143, "terminated", None)
     assert seconds < 5
-    assert [line for line in running().splitlines() if str(world.temporary) in line and "git-remote" in line] == []
+    assert are_gone(str(world.temporary), "git-remote")
     assert list(world.temporary.iterdir()) == []
 
 

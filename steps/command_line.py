@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import textwrap
+import threading
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,9 @@ from steps.errors import StepError
 DONE, FAILED, USAGE, LATER, INTERRUPTED, TERMINATED = 0, 1, 2, 75, 130, 143
 
 _HELP_WIDTH = 100
+_AGAIN = 0.5
+"""Seconds between one SIGTERM and the next, as long as nothing is seen of it."""
+
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed or refused, 2 wrong command line (nothing was touched), 75 worth trying later, "
     "143 ended by SIGTERM."
@@ -56,17 +60,17 @@ def run(
         aliases: other names of flags (`noop` for `dry-run`).
         refused: flags people bring along from another program, and what replaces them here.
     """
-    ending = False
+    ending = threading.Event()
 
     def terminate(_signum: int, _frame: types.FrameType | None) -> None:
         # A second one must not interrupt the cleaning up: blocked, unless another thread gets it.
-        nonlocal ending
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        if not ending:
-            ending = True
+        if not ending.is_set():
+            ending.set()
             raise _Terminated
 
     signal.signal(signal.SIGTERM, terminate)
+    _insist(ending)
     log.configure()
     code = main(function, sys.argv[1:], aliases=aliases, refused=refused)
     if code == TERMINATED:
@@ -76,6 +80,25 @@ def run(
             sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _insist(ending: threading.Event) -> None:
+    """Send SIGTERM again until its handler has run.
+
+    Python runs a handler between two steps of the main thread. One that arrives when that thread is about to wait, for a lock
+    or for another thread, would otherwise be seen when the wait is over.
+    """
+    arrived, signalled = os.pipe()
+    os.set_blocking(signalled, False)
+    signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
+
+    def again() -> None:
+        while signal.SIGTERM not in os.read(arrived, 1):
+            pass
+        while not ending.wait(_AGAIN):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    threading.Thread(target=again, daemon=True).start()
 
 
 def main(

@@ -628,3 +628,22 @@ command_line.run(a_step)
         143, "told\n", [entry("terminated", "ended by SIGTERM", "a_step")]
     )
     assert time.monotonic() - began < 10
+
+
+def test_sigterm_that_comes_when_the_main_thread_has_just_begun_to_wait_ends_it_too(
+    environment: dict[str, str],
+) -> None:
+    """The signal is given to another thread, so that nothing wakes the main thread: as when it comes too early for that."""
+    program = """
+import signal, threading
+from steps import command_line
+
+def a_step() -> None:
+    never = threading.Event()
+    own = lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    threading.Timer(0.2, own).start()
+    never.wait()
+
+command_line.run(a_step)
+"""
+    assert ended(environment, "-c", program) == Ended(143, "", [entry("terminated", "ended by SIGTERM", "a_step")])

@@ -21,7 +21,9 @@ TEST_WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 # What Python has compiled is kept: a step starts in a quarter of the time.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help test test-cluster lint demo bench figures figures-reliability figures-cluster golden lock pin image image-help push clean
+FUZZ_SECONDS ?= 60
+
+.PHONY: help test fuzz test-cluster lint demo bench figures figures-reliability figures-cluster golden lock pin image image-help push clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -40,6 +42,14 @@ lint: $(VENV)/installed  ## ruff, mypy, yamllint
 	$(BIN)/ruff format --quiet --check
 	$(BIN)/mypy
 	$(BIN)/yamllint --strict .
+
+# What it finds is written to .cache/fuzz: put it into tests/core/corpus, which `make test` replays.
+fuzz: $(VENV)/installed  ## edits of any bytes with any arguments, FUZZ_SECONDS long; needs Linux on x86_64
+	mkdir -p .cache/fuzz/corpus
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --target=.cache/fuzz/atheris \
+	  --requirement tests/fuzz-requirements.txt
+	PYTHONPATH=.cache/fuzz/atheris $(BIN)/python -m tests.core.fuzz_kustomization -max_total_time=$(FUZZ_SECONDS) -max_len=65536 \
+	  -timeout=20 -rss_limit_mb=2048 -artifact_prefix=.cache/fuzz/ .cache/fuzz/corpus tests/core/corpus
 
 demo: $(VENV)/installed  ## one update, end to end: real git, real Kaniko, a pull request to look at
 	$(BIN)/python -m tests.sandbox.demo $(DEMO)
@@ -72,6 +82,7 @@ lock: $(VENV)/installed  ## renew the pins and hashes after a change of pyprojec
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 --output-file images/steps/requirements.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 --output-file tests/requirements.txt --group dev pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 --output-file images/steps-dev/requirements.txt --group watch
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 --output-file tests/fuzz-requirements.txt --group fuzz
 
 image:  ## build the steps' image
 	$(DOCKER) build --file images/steps/Dockerfile --tag $(IMAGE) \

@@ -38,23 +38,21 @@ def set_image(
         )
     path = files.find_kustomization(kustomization_dir)
     before = files.read(path, kustomization.LARGEST)
-    names = dict.fromkeys(image.name for image in images)
     try:
-        after = kustomization.set_images(before, images, digest_style)
-        old = kustomization.references(before, names)
+        edited = kustomization.edited(before, images, digest_style)
     except StepError as error:
         raise StepError(error.reason, f"{path} stays as it was: {error}") from error
-    if after == before:
-        _log.info("%s has it all already: nothing changed", path)
-    else:
-        files.replace(path, after)
-        new = kustomization.references(after, names)
-        for name in names:
-            _log.info("%s: %s: %s -> %s", path, name, old.get(name, "no entry"), new[name])
-            if name not in old:
+    changed = edited.content != before
+    if changed:
+        files.replace(path, edited.content)
+        for name, (old, new) in edited.entries.items():
+            _log.info("%s: %s: %s -> %s", path, name, old or "no entry", new)
+            if not old:
                 _log.warning("%s: an entry for %s was made; without an image of that name it has no effect", path, name)
-    results.write(changed_result, after != before)
-    results.write(previous_image_result, old.get(images[0].name, ""))
+    else:
+        _log.info("%s has it all already: nothing changed", path)
+    results.write(changed_result, changed)
+    results.write(previous_image_result, str(edited.entries[images[0].name][0] or ""))
 
 
 if __name__ == "__main__":

@@ -330,10 +330,10 @@ class _Asked:
         for question, pair in asked.items():
             try:
                 content = contents.get(question.split()[1], _TOO_LARGE)
-                image = kustomization.references(content, [pair.image]).get(pair.image)
-                if image:
-                    Image.parse(image)
-                self._answers.learn(question, {"image": image})
+                entry = kustomization.entries(content, [pair.image]).get(pair.image)
+                if entry:
+                    Image.parse(str(entry))
+                self._answers.learn(question, {"image": str(entry) if entry else None})
             except (StepError, ValueError) as error:
                 self._answers.learn(question, {"unreadable": str(error)})
 

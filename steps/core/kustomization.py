@@ -5,6 +5,7 @@ what was wanted, with nothing else changed; if not, the edit is refused.
 """
 
 import codecs
+import contextlib
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,12 +20,16 @@ from steps.errors import StepError
 DigestStyle = Literal["both", "inline", "digest"]
 
 LARGEST = 1 << 20
+MOST_VALUES = 10_000
+"""What the parser takes within half a second; kustomizations have hundreds."""
+
 KEEP = "*"
 
 _QUOTES = ("'", '"')
 _SLOTS = ("newName", "newTag", "digest")
 _FIELDS = ("name", *_SLOTS, "tagSuffix")
 _SPELLINGS = {field.lower(): field for field in _FIELDS}
+_COMMENT = re.compile(r" *#")
 _COMMENTED_FIELD = re.compile(rf" *# *(?:{'|'.join(_FIELDS)}) *:")
 _DASH = re.compile(r" *- +")
 _GAP = re.compile(r" *:([ \t]+)")
@@ -72,7 +77,43 @@ def _split(reference: str) -> tuple[str, str | None, str | None]:
     return rest[:colon] if has_tag else rest, rest[colon + 1 :] if has_tag else None, digest if at else None
 
 
-def set_images(before: bytes, edits: Iterable[ImageEdit], digest_style: DigestStyle = "both") -> bytes:
+@dataclass(frozen=True)
+class Entry:
+    """What the entry of an image says, however it is spelt; None is a slot that it has not.
+
+    Attributes:
+        name: the image as the manifests name it.
+        new_name: the name that takes its place.
+        tag: the new tag.
+        digest: the new digest.
+        tag_suffix: what is put behind the manifests' own tag, when there is neither tag nor digest.
+    """
+
+    name: str
+    new_name: str | None = None
+    tag: str | None = None
+    digest: str | None = None
+    tag_suffix: str | None = None
+
+    def __str__(self) -> str:
+        """What the image becomes, as a reference: `registry.example.com/app:v2`."""
+        return str(Image(self.new_name or self.name, self.tag, self.digest))
+
+
+@dataclass(frozen=True)
+class Edited:
+    """An edited kustomization.
+
+    Attributes:
+        content: the whole file.
+        entries: of each image that was asked for, in that order, the entry before (None when it had none) and after.
+    """
+
+    content: bytes
+    entries: dict[str, tuple[Entry | None, Entry]]
+
+
+def edited(before: bytes, edits: Iterable[ImageEdit], digest_style: DigestStyle = "both") -> Edited:
     """The kustomization with image entries edited, every other byte as it was.
 
     Args:
@@ -85,22 +126,19 @@ def set_images(before: bytes, edits: Iterable[ImageEdit], digest_style: DigestSt
         StepError: the file cannot be edited faithfully; the message begins with the line.
     """
     mark, text = _decoded(before)
-    document = located_yaml.parse(text)
-    entries = _entries(document)
+    document = located_yaml.parse(text, MOST_VALUES)
     latest = {edit.name: edit for edit in edits}
-    changes = [_change(_entry(document, entries, edit.name), edit, digest_style) for edit in latest.values()]
+    found = _found(document, latest)
+    changes = [_change(found.get(name), edit, digest_style) for name, edit in latest.items()]
     after = _spliced(document, changes)
-    if after != text:
-        _verify(document, changes, after)
-    return mark + after.encode()
+    became = _found(_verified(document, changes, after), latest) if after != text else found
+    old, new = _all_said(found), _all_said(became)
+    return Edited(mark + after.encode(), {name: (old.get(name), new[name]) for name in latest})
 
 
-def references(content: bytes, names: Collection[str]) -> dict[str, str]:
-    """What images become by a kustomization, of those that it has an entry for: `{"app": "registry.example.com/app:v2"}`."""
-    document = located_yaml.parse(_decoded(content)[1])
-    entries = _entries(document)
-    found = {name: entry for name in names if (entry := _entry(document, entries, name))}
-    return {name: str(_current(_written(_fields(entry))).image(name)) for name, entry in found.items()}
+def entries(content: bytes, names: Collection[str]) -> dict[str, Entry]:
+    """What a kustomization says of images, of those that it has an entry for."""
+    return _all_said(_found(located_yaml.parse(_decoded(content)[1], MOST_VALUES), names))
 
 
 def _decoded(content: bytes) -> tuple[bytes, str]:
@@ -113,17 +151,6 @@ def _decoded(content: bytes) -> tuple[bytes, str]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, len(mark) + error.start) + 1
         refuse("not-utf-8", line, "this is not UTF-8: save the file in that encoding")
-
-
-class _Slots(NamedTuple):
-    """What an entry says, however it is spelt."""
-
-    new_name: str | None
-    tag: str | None
-    digest: str | None
-
-    def image(self, name: str) -> Image:
-        return Image(self.new_name or name, self.tag, self.digest)
 
 
 class _Change(NamedTuple):
@@ -162,35 +189,41 @@ def _entries(document: Document) -> list[Node]:
     for entry in images[1].children:
         if entry.meant.kind != "mapping" and not entry.is_null:
             refuse("not-a-kustomization", entry, "an item of `images` must be a mapping, such as `name: app`")
+        if entry.kind == "mapping" and entry.style == "flow" and document.text[entry.start] != "{":
+            refuse("unusual", entry, "an item of this list is a pair without braces: write `{name: app}`")
     return images[1].children
 
 
-def _entry(document: Document, entries: Collection[Node], name: str) -> Node | None:
-    """The one entry of an image, fit to be edited."""
-    found = None
-    for entry in entries:
+def _found(document: Document, names: Collection[str]) -> dict[str, Node]:
+    """The one entry of each image that has one, fit to be edited."""
+    found: dict[str, Node] = {}
+    for entry in _entries(document):
         named = _name(entry)
-        if named is None or named.text != name:
+        if named is None or named.text not in names:
             continue
-        if found:
-            refuse("duplicate", entry, f"{name} has an entry in line {found.line} already: keep one of the two")
+        if named.text in found:
+            line = found[named.text].line
+            refuse("duplicate", entry, f"{named.text} has an entry in line {line} already: keep one of the two")
         if named.is_misread:
-            refuse("misspelt", named, f"YAML takes {name} for no text: put quotes around it")
-        _unshared(document, entry)
-        found = entry
+            refuse("misspelt", named, f"YAML takes {named.text} for no text: put quotes around it")
+        found[named.text] = _unshared(document, entry)
     return found
 
 
 def _name(entry: Node) -> Node | None:
+    found: tuple[Node, Node] | None = None
     for key, value in entry.meant.pairs:
-        if key.meant.text == "name":
-            return value.meant
-        if key.meant.text.lower() == "name":
-            refuse("misspelt", key, f"kustomize takes `{key.meant.text}` for `name`: write it so")
-    for key, _ in entry.meant.pairs:
+        spelt = key.meant.text
+        if spelt == "name" and found:
+            refuse("duplicate", key, f"`name` stands in line {found[0].line} already: keep one of the two")
+        if spelt == "name":
+            found = key, value.meant
+        elif spelt.lower() == "name":
+            refuse("misspelt", key, f"kustomize takes `{spelt}` for `name`: write it so")
+    for key, _ in () if found else entry.meant.pairs:
         if key.meant.text == "<<":
             refuse("shared", key, "the name of this entry may come from a merge key: write it out")
-    return None
+    return found[1] if found else None
 
 
 def _unshared(document: Document, node: Node) -> Node:
@@ -218,33 +251,38 @@ def _fields(entry: Node) -> dict[str, tuple[Node, Node]]:
 
 
 def _written(fields: dict[str, tuple[Node, Node]]) -> dict[str, str | None]:
-    """The text of each slot that an entry has; None when it is empty, which to kustomize is as good as absent."""
+    """The text of each field that an entry has; None when it is empty, which to kustomize is as good as absent."""
     for _, value in fields.values():
         if value.meant.kind != "scalar":
             refuse("not-a-kustomization", value, "a text belongs here")
-    nodes = {slot: fields[slot][1].meant for slot in _SLOTS if slot in fields}
-    return {slot: None if node.is_null else node.text or None for slot, node in nodes.items()}
+    nodes = {name: fields[name][1].meant for name in (*_SLOTS, "tagSuffix") if name in fields}
+    return {name: None if node.is_null else node.text or None for name, node in nodes.items()}
 
 
-def _current(written: dict[str, str | None]) -> _Slots:
+def _said(name: str, written: Mapping[str, str | None]) -> Entry:
     """What is written, also where a tag or digest stands in `newName`, or a digest in `newTag`."""
     new_name, name_tag, name_digest = _split(written.get("newName") or "")
     tag, _, tag_digest = (written.get("newTag") or "").partition("@")
-    return _Slots(new_name or None, tag or name_tag, written.get("digest") or tag_digest or name_digest)
+    digest = written.get("digest") or tag_digest or name_digest
+    return Entry(name, new_name or None, tag or name_tag, digest, written.get("tagSuffix"))
+
+
+def _all_said(entries: Mapping[str, Node]) -> dict[str, Entry]:
+    return {name: _said(name, _written(_fields(entry))) for name, entry in entries.items()}
 
 
 def _change(entry: Node | None, edit: ImageEdit, style: DigestStyle) -> _Change:
-    fields = _fields(entry) if entry else {}
-    written = _written(fields)
-    current = _current(written)
-    wanted = _Slots(
-        *(
-            now if slot == KEEP else slot
-            for now, slot in zip(current, (edit.new_name, edit.tag, edit.digest), strict=True)
-        )
+    written = _written(_fields(entry)) if entry else {}
+    current = _said(edit.name, written)
+    wanted = Entry(
+        edit.name,
+        current.new_name if edit.new_name == KEEP else edit.new_name,
+        current.tag if edit.tag == KEEP else edit.tag,
+        current.digest if edit.digest == KEEP else edit.digest,
+        current.tag_suffix,
     )
     if wanted.new_name == edit.name and current.new_name is None:
-        wanted = wanted._replace(new_name=None)
+        wanted = dataclasses.replace(wanted, new_name=None)
     if wanted == current and style == "both" and written.get("digest") and not written.get("newTag"):
         return _Change(edit.name, entry, {slot: written.get(slot) for slot in _SLOTS})  # a tag in newName does no harm
     tag, digest = wanted.tag, wanted.digest
@@ -286,7 +324,9 @@ def _spliced(document: Document, changes: Sequence[_Change]) -> str:
     unfinished = located_yaml.line_start(document.text, len(document.text)) < len(document.text)
     if unfinished:
         document = dataclasses.replace(document, text=document.text + end_of_line)
-    splices = [splice for change in changes if change.entry for splice in _edited(document, change.entry, change.slots)]
+    splices = [
+        splice for change in changes if change.entry for splice in _respelt(document, change.entry, change.slots)
+    ]
     if missing := [change for change in changes if not change.entry]:
         splices += _appended(document, missing)
     after, done = "", 0
@@ -297,9 +337,9 @@ def _spliced(document: Document, changes: Sequence[_Change]) -> str:
     return after.removesuffix(end_of_line) if unfinished else after
 
 
-def _edited(document: Document, entry: Node, slots: Mapping[str, str | None]) -> Iterator[_Splice]:
+def _respelt(document: Document, entry: Node, slots: Mapping[str, str | None]) -> Iterator[_Splice]:
     fields = _fields(entry)
-    written = _written(fields)
+    written = {slot: text for slot, text in _written(fields).items() if slot in _SLOTS}
     wanted = {slot: text for slot, text in slots.items() if text is not None}
     drop = [slot for slot, text in written.items() if text is not None and slot not in wanted]
     add = [slot for slot in wanted if slot not in written]
@@ -394,11 +434,25 @@ def _appended_to(document: Document, entries: Node, changes: Collection[_Change]
         lead = " " * dash + "- "
     end, position = located_yaml.line_end(text, last.end)
     end_of_line = text[end:position]
-    while text.startswith(" " * (dash + 1), position) and _COMMENTED_FIELD.match(text, position):
-        position = located_yaml.line_end(text, position)[1]
+    position = _behind_comments(text, position, dash)
     blank = end_of_line if len(entries.children) > 1 and _is_set_off(text, last) else ""
     new = (blank + _block_entry(document, lead, model, each, end_of_line) for each in changes)
     return _Splice(position, position, "".join(new))
+
+
+def _behind_comments(text: str, position: int, dash: int) -> int:
+    """Behind the comments below an entry that are indented as its fields are.
+
+    When others follow at once, all belong to what comes next, but for fields that are commented out.
+    """
+
+    def behind(comment: re.Pattern[str]) -> int:
+        end = position
+        while text.startswith(" " * (dash + 1), end) and comment.match(text, end):
+            end = located_yaml.line_end(text, end)[1]
+        return end
+
+    return behind(_COMMENTED_FIELD if _COMMENT.match(text, behind(_COMMENT)) else _COMMENT)
 
 
 def _filled_list(document: Document, key: Node, value: Node, lead: str, changes: Collection[_Change]) -> list[_Splice]:
@@ -528,19 +582,19 @@ def _quoted(text: str, quote: str) -> str:
     return f"{quote}{text}{quote}" if quote in _QUOTES else text
 
 
-def _verify(before: Document, changes: Sequence[_Change], text: str) -> None:
-    """Refuse what was spliced unless it means what was wanted, and all else what it meant."""
-    try:
-        faithful = _is_faithful(before, changes, located_yaml.parse(text))
-    except StepError:
-        faithful = False
-    if faithful:
-        return
-    if not _images(before):
+def _verified(before: Document, changes: Sequence[_Change], text: str) -> Document:
+    """What was spliced, when it means what was wanted, and all else what it meant; else it is refused."""
+    with contextlib.suppress(StepError):
+        after = located_yaml.parse(text)
+        if _is_faithful(before, changes, after):
+            return after
+    if _images(before):
+        line = min((change.entry.line for change in changes if change.entry), default=1)
+        told = "this is written in a way that cannot be edited safely: write one field a line"
+    else:
         line = before.text.count("\n") + 1
-        refuse("unusual", line, "`images` cannot be added behind the last value: write `images: []` where it belongs")
-    line = min((change.entry.line for change in changes if change.entry), default=1)
-    refuse("unusual", line, "this is written in a way that cannot be edited safely: write one field a line")
+        told = "`images` cannot be added behind the last value: write `images: []` where it belongs"
+    raise located_yaml.Refused("unusual", line, 1, told)
 
 
 def _is_faithful(before: Document, changes: Sequence[_Change], after: Document) -> bool:
@@ -582,7 +636,7 @@ def _is_made(change: _Change, entry: Node) -> bool:
 def _has(entry: Node, slots: Mapping[str, str | None]) -> bool:
     fields = _fields(entry)
     written = _written(fields)
-    misread = any(fields[slot][1].is_misread for slot, text in written.items() if text is not None)
+    misread = any(fields[slot][1].is_misread for slot in slots if written.get(slot) is not None)
     return not misread and all(written.get(slot) == text for slot, text in slots.items())
 
 

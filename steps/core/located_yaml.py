@@ -15,11 +15,12 @@ MOST_VALUES = 100_000
 
 _BREAKS = "\n\r\x85\u2028\u2029"
 _BREAK = re.compile(rf"\r\n|[{_BREAKS}]")
-_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)+")
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+(?:#.*\s+)*)+")
 _COLON = re.compile(r"[ \t]*:")
 _TABS = re.compile(r"(?<=\S)[ \t]*\t[ \t]*")
 _CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
-_TAG_DIRECTIVE = re.compile(r"^%TAG", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^%(?!YAML 1\.[12]\s)", re.MULTILINE)
+_SECOND_MARK = re.compile(r"\A\ufeff")
 _ESCAPED = re.compile(r"\\U(?!000[0-9A-Fa-f]|0010)[0-9A-Fa-f]{8}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _TEMPLATE = re.compile(r"\{\{|\{%|\$\{")
@@ -63,8 +64,8 @@ class Node:
 
     @property
     def pairs(self) -> list[tuple[Self, Self]]:
-        """Keys and values of a mapping."""
-        return list(zip(self.children[::2], self.children[1::2], strict=True))
+        """Keys and values of a mapping; none of what is no mapping."""
+        return list(zip(self.children[::2], self.children[1::2], strict=True)) if self.kind == "mapping" else []
 
     @property
     def meant(self) -> Self:
@@ -160,8 +161,11 @@ def line_break(text: str) -> str:
     return "\r\n" if text[start - 1 : start + 1] == "\r\n" else text[start : start + 1] if start >= 0 else "\n"
 
 
-def parse(text: str) -> Document:
+def parse(text: str, most_values: int = MOST_VALUES) -> Document:
     """The one document of a text.
+
+    Args:
+        most_values: how many keys and values it may have, those that an alias stands for counted at each.
 
     Raises:
         StepError: it is none, or more than one, or one that would take unbounded time or memory to follow.
@@ -170,7 +174,8 @@ def parse(text: str) -> Document:
 
     for reason, pattern, message in (
         ("conflict-markers", _CONFLICT, "a merge conflict stands here: resolve it"),
-        ("not-yaml", _TAG_DIRECTIVE, "a %TAG directive is of no use here: remove it"),
+        ("not-yaml", _DIRECTIVE, "a directive other than `%YAML 1.2` is of no use here: remove it"),
+        ("not-yaml", _SECOND_MARK, "a byte order mark stands here once more: remove it"),
     ):
         if found := pattern.search(text):
             refuse(reason, text.count("\n", 0, found.start()) + 1, message)
@@ -178,7 +183,7 @@ def parse(text: str) -> Document:
     readable = _TABS.sub(lambda tabs: " " * len(tabs[0]), text)
     try:
         # Its C parser is a libyaml of 2016, which takes no `:` within a plain value in braces, such as a digest.
-        return _composed(text, yaml.YAML(typ="safe", pure=True).parse(readable))
+        return _composed(text, yaml.YAML(typ="safe", pure=True).parse(readable), most_values)
     except yaml.reader.ReaderError as error:
         line = text.encode().count(b"\n", 0, error.position) + 1
         refuse("not-yaml", line, f"YAML has no character {error.character:#x}: remove it")
@@ -197,7 +202,7 @@ def parse(text: str) -> Document:
         refuse("not-yaml", lines[0] + 1, f"no YAML parser takes this ({error.problem}): mend it", column)
 
 
-def _composed(text: str, events: Iterable[Any]) -> Document:
+def _composed(text: str, events: Iterable[Any], most_values: int) -> Document:
     from ruamel import yaml
 
     root = None
@@ -221,11 +226,11 @@ def _composed(text: str, events: Iterable[Any]) -> Document:
             elif node.anchor:
                 anchors[node.anchor] = node
             values += node.weight or 1
-            if values > MOST_VALUES:
+            if values > most_values:
                 refuse(
                     "too-large",
                     node,
-                    f"up to here, aliases followed, these are over {MOST_VALUES} values: split the file",
+                    f"up to here, aliases followed, these are over {most_values} values: split the file",
                 )
             if node.style in quotes:
                 quotes[node.style] += 1

@@ -1,26 +1,35 @@
+import dataclasses
 import itertools
 import re
-import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterable
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from steps.core.kustomization import LARGEST, DigestStyle, ImageEdit, references, set_images
+from steps.core import kustomization
+from steps.core.kustomization import LARGEST, DigestStyle, Edited, Entry, ImageEdit
 from steps.errors import StepError
+from tests.core import fuzz_kustomization
+from tests.sandbox import go
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "kustomizations"
 REAL_FILES = sorted(REAL.glob("*.yaml"))
-KUSTOMIZE = shutil.which("kustomize")
+
+
+@pytest.fixture(scope="session")
+def kustomize() -> Path:
+    """The real one, of the version that the image holds."""
+    return go.program("kustomize")
 
 
 def text(block: str) -> str:
@@ -33,9 +42,18 @@ def edited(before: str | bytes, *arguments: str, style: DigestStyle = "both") ->
     """The text after the edit, which must be the same text when it is edited once more."""
     content = before if isinstance(before, bytes) else before.encode()
     edits = [ImageEdit.parse(text(argument)) for argument in arguments]
-    after = set_images(content, edits, style)
-    assert set_images(after, edits, style) == after
-    return after.decode()
+    after = kustomization.edited(content, edits, style)
+    again = kustomization.edited(after.content, edits, style)
+    assert again.content == after.content
+    assert again.entries == {name: (entry, entry) for name, (_, entry) in after.entries.items()}
+    assert after.entries == said_of(content, after.content, [edit.name for edit in edits])
+    return after.content.decode()
+
+
+def said_of(before: bytes, after: bytes, names: list[str]) -> dict[str, tuple[Entry | None, Entry]]:
+    """What a reader of the two files is told of the images."""
+    old, new = (kustomization.entries(content, names) for content in (before, after))
+    return {name: (old.get(name), entry) for name, entry in new.items()}
 
 
 ARGUMENTS = [
@@ -514,6 +532,24 @@ SLOTS = [
         """
         images:
         - name: app
+          newTag: &tag  # ours
+            # and theirs
+            v1
+        """,
+        ["app:v2"],
+        """
+        images:
+        - name: app
+          newTag: &tag  # ours
+            # and theirs
+            v2
+        """,
+        id="comments between an anchor and its value",
+    ),
+    pytest.param(
+        """
+        images:
+        - name: app
           ? newTag
           : v1
         """,
@@ -864,6 +900,31 @@ FLOW = [
         id="JSON in many lines",
     ),
     pytest.param(
+        '{\n\t"images": [\n\t\t{\n\t\t\t"name": "app",\n\t\t\t"newTag": "v1"\n\t\t}\n\t]\n}\n',
+        ["app=new:v2"],
+        '{\n\t"images": [\n\t\t{\n\t\t\t"name": "app",\n\t\t\t"newName": "new",\n\t\t\t"newTag": "v2"\n\t\t}\n\t]\n}\n',
+        id="JSON indented with tabs",
+    ),
+    pytest.param(
+        """
+        {
+          "resources": [
+            "a.yaml"
+          ]
+        }
+        """,
+        ["app:v1"],
+        """
+        {
+          "resources": [
+            "a.yaml"
+          ],
+          "images": [{"name": "app", "newTag": "v1"}]
+        }
+        """,
+        id="JSON in many lines without a list",
+    ),
+    pytest.param(
         """
         {"kind": "Kustomization", "images": []}
         """,
@@ -1019,6 +1080,145 @@ MISSING = [
         namespace: web
         """,
         id="comments that belong to the next key",
+    ),
+    pytest.param(
+        """
+        images:
+          - name: app
+            newTag: v1
+            # goes with the chart's version,
+            # which is 4
+        namespace: web
+        """,
+        ["proxy:v1"],
+        """
+        images:
+          - name: app
+            newTag: v1
+            # goes with the chart's version,
+            # which is 4
+          - name: proxy
+            newTag: v1
+        namespace: web
+        """,
+        id="a comment below the last entry, indented as its fields",
+    ),
+    pytest.param(
+        """
+        images:
+          - name: app
+            newTag: v1
+            # newName: mirror/app
+          # - name: cache
+          #   newTag: v1
+        """,
+        ["proxy:v1"],
+        """
+        images:
+          - name: app
+            newTag: v1
+            # newName: mirror/app
+          - name: proxy
+            newTag: v1
+          # - name: cache
+          #   newTag: v1
+        """,
+        id="a field and an entry commented out below the last entry",
+    ),
+    pytest.param(
+        """
+        images:
+          - name: app
+            newTag: v1
+          -   name: db
+              newTag: v1
+        """,
+        ["proxy:v1"],
+        """
+        images:
+          - name: app
+            newTag: v1
+          -   name: db
+              newTag: v1
+          -   name: proxy
+              newTag: v1
+        """,
+        id="entries of two indentations: as the last one is",
+    ),
+    pytest.param(
+        """
+        images:
+        - name: app:v0
+          newTag: v1
+        """,
+        ["app:v2"],
+        """
+        images:
+        - name: app:v0
+          newTag: v1
+        - name: app
+          newTag: v2
+        """,
+        id="a tag in the name, which makes it another image",
+    ),
+    pytest.param(
+        """
+        images:
+        -
+        """,
+        ["app:v1"],
+        """
+        images:
+        -
+        - name: app
+          newTag: v1
+        """,
+        id="an entry that is empty",
+    ),
+    pytest.param(
+        """
+        images:
+          []
+        namespace: web
+        """,
+        ["app:v1"],
+        """
+        images:
+        - name: app
+          newTag: v1
+        namespace: web
+        """,
+        id="an empty list on a line of its own",
+    ),
+    pytest.param(
+        """
+        images: ~ # none
+        """,
+        ["app:v1"],
+        """
+        images: # none
+        - name: app
+          newTag: v1
+        """,
+        id="a tilde for a list, and a comment behind it",
+    ),
+    pytest.param(
+        "resources:\r\n  - a.yaml\r\n",
+        ["app=new:v1"],
+        "resources:\r\n  - a.yaml\r\nimages:\r\n  - name: app\r\n    newName: new\r\n    newTag: v1\r\n",
+        id="no list, and line ends of Windows",
+    ),
+    pytest.param(
+        "\ufeffresources:\r\n- a.yaml",
+        ["app:v1"],
+        "\ufeffresources:\r\n- a.yaml\r\nimages:\r\n- name: app\r\n  newTag: v1",
+        id="no list, a byte order mark, line ends of Windows but for the last line, which has none",
+    ),
+    pytest.param(
+        "images:\r\n- {name: proxy}\r\nnamespace: web\r\n",
+        ["app:v1"],
+        "images:\r\n- {name: proxy}\r\n- {name: app, newTag: v1}\r\nnamespace: web\r\n",
+        id="entries in braces, and line ends of Windows",
     ),
     pytest.param(
         """
@@ -1333,6 +1533,53 @@ WILD = [
         """
         images:
         - name: app
+          newTag: v1@sha256:A
+          digest: sha256:B
+        """,
+        ["app=*:*@*"],
+        """
+        images:
+        - name: app
+          newTag: v1@sha256:B
+        """,
+        id="two digests: that of its own slot",
+    ),
+    pytest.param(
+        """
+        images:
+        - name: app
+          newName: mirror/app:v1
+          newTag: v2
+        """,
+        ["app=*:*"],
+        """
+        images:
+        - name: app
+          newName: mirror/app
+          newTag: v2
+        """,
+        id="two tags: that of its own slot",
+    ),
+    pytest.param(
+        """
+        namePrefix: =
+        images:
+        - name: app
+          newTag: =
+        """,
+        ["app:v2"],
+        """
+        namePrefix: =
+        images:
+        - name: app
+          newTag: v2
+        """,
+        id="an equals sign for a value, of which YAML 1.1 has a type",
+    ),
+    pytest.param(
+        """
+        images:
+        - name: app
           newTag: "${TAG}"
         """,
         ["app=new:*"],
@@ -1365,6 +1612,9 @@ STYLES: list[tuple[str, DigestStyle, str]] = [
     ("newTag: v1@sha256:B", "both", "newTag: v2@sha256:A"),
     ("newTag: v1@sha256:B", "inline", "newTag: v2@sha256:A"),
     ("newTag: v1@sha256:B", "digest", "digest: sha256:A"),
+    ("digest: sha256:B\n  newName: r/app:v1", "both", "newTag: v2\n  digest: sha256:A"),
+    ("digest: sha256:B\n  newName: r/app:v1", "inline", "newTag: v2@sha256:A"),
+    ("digest: sha256:B\n  newName: r/app:v1", "digest", "digest: sha256:A"),
 ]
 
 
@@ -1446,6 +1696,12 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
         "images:\n- name: app\n- name: 'app'\n",
         "duplicate",
         "line 3: app has an entry in line 2 already: keep one of the two",
+    ),
+    (
+        "an entry of two names",
+        "images:\n- name: app\n- name: proxy\n  newTag: v1\n  name: app\n",
+        "duplicate",
+        "line 5: `name` stands in line 3 already: keep one of the two",
     ),
     (
         "a slot twice",
@@ -1565,7 +1821,31 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
         "a directive that declares tags",
         "%TAG ! tag:example.com,2000:\n---\nimages: []\n",
         "not-yaml",
-        "line 1: a %TAG directive is of no use here: remove it",
+        "line 1: a directive other than `%YAML 1.2` is of no use here: remove it",
+    ),
+    (
+        "a version of YAML that there is not",
+        "%YAML 1.3\n---\nimages: []\n",
+        "not-yaml",
+        "line 1: a directive other than `%YAML 1.2` is of no use here: remove it",
+    ),
+    (
+        "two byte order marks",
+        "\ufeff\ufeffimages:\n- name: app\n",
+        "not-yaml",
+        "line 1: a byte order mark stands here once more: remove it",
+    ),
+    (
+        "a pair without braces in a list in brackets",
+        "images: [? name]\n",
+        "unusual",
+        "line 1: an item of this list is a pair without braces: write `{name: app}`",
+    ),
+    (
+        "more values than a kustomization has",
+        "images:\n- name: app\nx:\n" + "- a: b\n" * 5000,
+        "too-large",
+        "line 3334: up to here, aliases followed, these are over 10000 values: split the file",
     ),
     (
         "a control character",
@@ -1608,7 +1888,7 @@ REFUSED: list[tuple[str, str | bytes, str, str]] = [
         "x0: &x0 [a, a, a, a, a, a, a, a, a, a]\n"
         + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 40)),
         "too-large",
-        "line 5: up to here, aliases followed, these are over 100000 values: split the file",
+        "line 4: up to here, aliases followed, these are over 10000 values: split the file",
     ),
     (
         "an alias of what it stands in",
@@ -1738,7 +2018,7 @@ def test_other_refusals(before: str, argument: str, message: str) -> None:
     assert str(refusal.value) == text(message)
 
 
-def test_references_say_what_the_images_become() -> None:
+def test_an_entry_says_what_its_image_becomes_however_it_is_spelt() -> None:
     content = text(
         """
         images:
@@ -1749,13 +2029,29 @@ def test_references_say_what_the_images_become() -> None:
           newName: mirror:5000/proxy:v1
           digest: sha256:B
         - name: db
+          newTag:
+          tagSuffix: -debug
         """
     )
-    assert references(content.encode(), ["app", "proxy", "db", "none"]) == {
-        "app": f"new:v1@{A}",
-        "proxy": f"mirror:5000/proxy:v1@{B}",
-        "db": "db",
+    entries = kustomization.entries(content.encode(), ["app", "proxy", "db", "none"])
+    assert entries == {
+        "app": Entry("app", "new", "v1", A),
+        "proxy": Entry("proxy", "mirror:5000/proxy", "v1", B),
+        "db": Entry("db", tag_suffix="-debug"),
     }
+    assert [str(entry) for entry in entries.values()] == [f"new:v1@{A}", f"mirror:5000/proxy:v1@{B}", "db"]
+
+
+def test_an_edit_says_what_each_entry_said_and_says() -> None:
+    before = b"images:\n- name: app\n  newTag: v1\n  tagSuffix: -debug\n"
+    edits = [ImageEdit.parse("zoo=new:v1"), ImageEdit.parse("app:v1"), ImageEdit.parse("app=*:v2")]
+    assert kustomization.edited(before, edits) == Edited(
+        b"images:\n- name: app\n  newTag: v2\n  tagSuffix: -debug\n- name: zoo\n  newName: new\n  newTag: v1\n",
+        {
+            "zoo": (None, Entry("zoo", "new", "v1")),
+            "app": (Entry("app", None, "v1", None, "-debug"), Entry("app", None, "v2", None, "-debug")),
+        },
+    )
 
 
 def test_a_file_of_1_mib_is_edited() -> None:
@@ -1886,11 +2182,37 @@ def written(parts: Iterable[str], end_of_line: str, *, finished: bool = True) ->
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_are_edited_or_refused(content: bytes) -> None:
     try:
-        after = set_images(content, [ImageEdit.parse("app:v1")])
+        after = kustomization.edited(content, [ImageEdit.parse("app:v1")])
     except StepError as refusal:
         assert re.match(r"line [0-9]+: ", str(refusal))  # noqa: PT017 - either may come
     else:
-        assert references(after, ["app"]) == {"app": "app:v1"}
+        assert kustomization.entries(after.content, ["app"]) == {"app": Entry("app", None, "v1")}
+
+
+CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in CORPUS])
+def test_what_the_fuzzer_starts_from_is_edited_rightly_or_refused(path: Path) -> None:
+    fuzz_kustomization.check(path.read_bytes())
+
+
+MANY = [
+    *("[", "{", "- ", "? ", "{a: ", "[], ", "- {}\n", "- a\n", "x: y\n", "a: ", ": ", "'", '"', "''", "\\", "\\n"),
+    *("&a ", "*a ", "- &a a\n- *a\n", "!a ", "<<: *a\n", "\t", " ", "\n", "\r", "\r\n", "\u2028", "a", "a ", "é"),
+    *("%", "%TAG ", "#", "# a\n", "  # newTag: a\n", "---\n", "...\n", "<<<<<<< ", "${", "{{", "1_", "|\n", ">\n"),
+    *("- name: app\n", "- name: a\n  newTag: b\n", "  name: app\n", "- {name: app}\n"),
+]
+
+
+@pytest.mark.parametrize("many", [pytest.param(many, id=repr(many)) for many in MANY])
+@pytest.mark.parametrize(
+    "file", [b"%s%s", b"%sx: %s", b"%sx: '%s'", b"%sx:\n  %s\n"], ids=["bare", "a value", "quoted", "a block"]
+)
+def test_64_kib_of_one_thing_are_edited_or_refused_within_a_second(many: str, file: bytes) -> None:
+    entry, repeated = b"images:\n- name: app\n  newTag: v1\n", many.encode()
+    content = file % (entry, repeated * ((fuzz_kustomization.LONGEST - len(entry) - 9) // len(repeated)))
+    fuzz_kustomization.check(b"both app=new:v2 proxy:v1\n" + content)
 
 
 real_files = pytest.mark.parametrize(
@@ -1939,13 +2261,164 @@ def test_an_image_is_added_to_a_real_file_in_one_place(path: Path) -> None:
     assert data(after) == data(before) | {"images": [*data(before)["images"], entry]}
 
 
+REFERENCES = [
+    *("=r.io:5000/new:v9", f"=r.io/new:1.10@{B}", f"@{B}", ":v9", "=*:v9", f"=*@{B}", "=new", f"=*:*@{B}"),
+    *(f":v9@{B}", "=new:*@*"),
+]
+
+
 @real_files
-@pytest.mark.skipif(not KUSTOMIZE, reason="there is no kustomize on PATH to compare with")
-def test_a_real_file_says_the_same_after_kustomize_has_edited_it(path: Path, tmp_path: Path) -> None:
+def test_a_real_file_says_the_same_after_kustomize_has_edited_every_entry(
+    path: Path, kustomize: Path, tmp_path: Path
+) -> None:
     before = path.read_bytes().decode()
-    references = itertools.cycle(["=r.io:5000/new:v9", f"=r.io/new:1.10@{B}", f"@{B}", ":v9"])
-    arguments = [name + reference for name, reference in zip([*names_in(before), "zoo"], references, strict=False)]
+    names = names_in(before)
+    references = itertools.islice(itertools.cycle(REFERENCES), REAL_FILES.index(path), None)
+    arguments = [name + reference for name, reference in zip([*names, "zoo"], references, strict=False)]
+    after = edited(before, *arguments)
     (tmp_path / "kustomization.yaml").write_bytes(path.read_bytes())
-    subprocess.run([str(KUSTOMIZE), "edit", "set", "image", *arguments], cwd=tmp_path, check=True)
-    theirs = data((tmp_path / "kustomization.yaml").read_text("utf-8"))["images"]
-    assert sorted(data(edited(before, *arguments))["images"], key=itemgetter("name")) == theirs
+    subprocess.run([kustomize, "edit", "set", "image", *arguments], cwd=tmp_path, check=True)
+    theirs = data((tmp_path / "kustomization.yaml").read_text("utf-8"))
+    assert sorted(data(after)["images"], key=itemgetter("name")) == theirs["images"]
+    assert beside(after, [*names, "zoo"]) == beside(before, names)
+
+
+def beside(content: str, names: list[str]) -> list[str]:
+    """The lines that no entry of these names stands in; a list that is empty is none."""
+    lines = content.replace("images: []\n", "images:\n").splitlines(keepends=True)
+    own = {number for name in names for number in range(*place_of(name, lines))}
+    return [line for number, line in enumerate(lines) if number not in own]
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAIRS = re.findall(r"^(.+): `set_image -- (.+)`\n\n```diff\n((?:.*\n)+?)```\n", README, re.MULTILINE)
+
+
+def test_the_readme_shows_six_edits() -> None:
+    assert len(PAIRS) == 6
+
+
+def sides(diff: str) -> tuple[str, str]:
+    """The text before and the text after."""
+    lines = diff.splitlines(keepends=True)
+    before, after = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
+    return before, after
+
+
+readme_pairs = pytest.mark.parametrize(("arguments", "diff"), [pytest.param(*pair, id=what) for what, *pair in PAIRS])
+
+
+@readme_pairs
+def test_an_edit_makes_what_the_readme_shows(arguments: str, diff: str) -> None:
+    before, after = sides(diff)
+    assert edited(before, *arguments.split()) == after
+
+
+@readme_pairs
+def test_kustomize_makes_something_else_of_what_the_readme_shows(
+    arguments: str, diff: str, kustomize: Path, tmp_path: Path
+) -> None:
+    before, after = sides(diff)
+    (tmp_path / "kustomization.yaml").write_text(before)
+    subprocess.run([kustomize, "edit", "set", "image", *arguments.split()], cwd=tmp_path, check=True)
+    assert (tmp_path / "kustomization.yaml").read_text() != after
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What an edit makes of an entry here, and what of kustomize: its entry, or a part of its error."""
+
+    why: str
+    entry: str
+    argument: str
+    ours: dict[str, str]
+    theirs: dict[str, str] | str
+
+
+DIFFERENCES = [
+    Difference(
+        "a suffix is not what the edit is about",
+        "{name: app, newTag: v1, tagSuffix: -debug}",
+        "app:v2",
+        {"name": "app", "newTag": "v2", "tagSuffix": "-debug"},
+        {"name": "app", "newTag": "v2"},
+    ),
+    Difference(
+        "a new name that is the name says nothing",
+        "{name: app, newTag: v1}",
+        "app=app:v2",
+        {"name": "app", "newTag": "v2"},
+        {"name": "app", "newName": "app", "newTag": "v2"},
+    ),
+    Difference(
+        "a new name that holds a tag and gets another renders as new:v1:v2",
+        "{name: app, newName: new:v1}",
+        "app=*:v2",
+        {"name": "app", "newName": "new", "newTag": "v2"},
+        {"name": "app", "newName": "new:v1", "newTag": "v2"},
+    ),
+    Difference(
+        "a tag that holds a digest and gets another renders with two",
+        f"{{name: app, newTag: 'v1@{A}'}}",
+        f"app=*:*@{B}",
+        {"name": "app", "newTag": f"v1@{B}"},
+        {"name": "app", "newTag": f"v1@{A}", "digest": B},
+    ),
+    Difference(
+        "a tag and a digest in one slot stay in one, which renders the same",
+        f"{{name: app, newTag: 'v1@{A}'}}",
+        f"app:v2@{B}",
+        {"name": "app", "newTag": f"v2@{B}"},
+        {"name": "app", "newTag": "v2", "digest": B},
+    ),
+    Difference(
+        "a tag that YAML takes for a number is what the edit mends",
+        "{name: app, newTag: 1.10}",
+        "app:v2",
+        {"name": "app", "newTag": "v2"},
+        "cannot unmarshal number into Go struct field",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.why) for case in DIFFERENCES])
+def test_these_edits_mean_something_else_than_those_of_kustomize(
+    case: Difference, kustomize: Path, tmp_path: Path
+) -> None:
+    before = f"images:\n- {case.entry}\n"
+    assert data(edited(before, case.argument)) == {"images": [case.ours]}
+    (tmp_path / "kustomization.yaml").write_text(before)
+    command = [str(kustomize), "edit", "set", "image", case.argument]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if isinstance(case.theirs, str):
+        assert case.theirs in ended.stderr
+    else:
+        assert data((tmp_path / "kustomization.yaml").read_text())["images"] == [case.theirs]
+
+
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(st.data(), st.lists(st.sampled_from(NAMES), unique=True), st.sampled_from(NAMES), arguments)
+def test_kustomize_renders_the_image_that_an_edit_asked_for(
+    kustomize: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    drawn: st.DataObject,
+    names: list[str],
+    name: str,
+    reference: str,
+) -> None:
+    dash = drawn.draw(st.sampled_from(["", "  "]))
+    listed = [f"{drawn.draw(entries(each, dash))}\n" for each in names]
+    after = edited("".join(["resources: [web.yaml]\n", *(["images:\n"] if names else []), *listed]), name + reference)
+    entry = kustomization.entries(after.encode(), [name])[name]
+    assume(entry.new_name not in NAMES or entry.new_name == name)  # what one entry made, the next may take
+    assume(entry.tag or entry.digest or not entry.tag_suffix)  # kustomize 5.8 puts a suffix alone there twice
+    package = tmp_path_factory.mktemp("package")
+    (package / "kustomization.yaml").write_text(after)
+    (package / "web.yaml").write_text(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"
+        f"spec: {{template: {{spec: {{containers: [{{name: web, image: '{name}:v0'}}]}}}}}}\n"
+    )
+    rendered = subprocess.run([kustomize, "build", package], capture_output=True, text=True, check=True).stdout
+    [container] = data(rendered)["spec"]["template"]["spec"]["containers"]
+    wanted = entry if entry.tag or entry.digest else dataclasses.replace(entry, tag="v0")
+    assert container["image"] == str(wanted)

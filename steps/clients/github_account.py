@@ -42,7 +42,7 @@ class TokenFile:
         self.known_as = None
         return True
 
-    def reread(self) -> None:
+    def reread(self, _ca: Path | None) -> None:
         """Take over the token that is there now."""
         self.renew()
 
@@ -74,8 +74,8 @@ class App:
         self._key = _Key(directory, self.patience)
         self.ca = self._key.known.ca or ca
         """PEM certificates trusted in place of the system's."""
-        self._requests = Requests(server, repository, self._key, self.ca, counted)
-        self._repository = repository
+        self._server, self._repository, self._counted = server, repository, counted
+        self._requests = self._client()
         self._installation = self._key.known.installation
         self._token = ""
         self._expires = 0.0
@@ -92,12 +92,18 @@ class App:
             self._mint()
         return True
 
-    def reread(self) -> None:
-        """Take over the key that is there now; a token stays when it is another key of the same App."""
+    def reread(self, ca: Path | None) -> None:
+        """Take over the key and certificates that are there now; a token stays when it is another key of the same App."""
         app = self._key.known.app
         if self._key.renew() and self._key.known.app != app:
             with self._lock:
                 self._token, self._installation, self.known_as = "", self._key.known.installation, None
+        if (now := self._key.known.ca or ca) != self.ca:
+            self.ca = now
+            self._requests = self._client()
+
+    def _client(self) -> Requests:
+        return Requests(self._server, self._repository, self._key, self.ca, self._counted)
 
     def installation(self) -> int:
         """The ID of the installation.
@@ -214,7 +220,7 @@ class Accounts:
         self._ca = credentials.read(credentials.given(self._credentials_directory)).ca
         for each in [self._us] if self._us else self._installations.values():
             each.patience.renew()
-            each.reread()
+            each.reread(self._ca)
 
     def of(self, repository: Repository) -> TokenFile | App:
         """Who we are for a repository; one installation has one token for all its repositories.

@@ -69,7 +69,7 @@ class PullRequests:
         self._accounts = Accounts(token, app, server, credentials, counted)
         self._failure: Failure | None = None
         self._listings: dict[str, _Listing] = {}
-        self._githubs: dict[str, GitHub] = {}
+        self._githubs: dict[tuple[str, Path | None], GitHub] = {}
         self._refusing: set[str] = set()
 
     def begin(self) -> None:
@@ -171,12 +171,11 @@ class PullRequests:
             )
         if "/" in repository.owner or not repository.owner:
             raise StepError("config-error", f"{repository} is not a GitHub repository, OWNER/NAME")
-        if repository.identity not in self._githubs:
-            us = self._accounts.of(repository)
-            self._githubs[repository.identity] = GitHub(
-                self._server, repository, us, self._accounts.ca(us), self._counted
-            )
-        return self._githubs[repository.identity]
+        us = self._accounts.of(repository)
+        key = repository.identity, self._accounts.ca(us)
+        if key not in self._githubs:
+            self._githubs[key] = GitHub(self._server, repository, us, key[1], self._counted)
+        return self._githubs[key]
 
 
 class _Brief(NamedTuple):

@@ -542,6 +542,39 @@ def test_another_app_takes_over(scene: Scene) -> None:
     assert apps.seen() == Proposals("successor[bot]")
 
 
+@pytest.mark.parametrize("place", ["secret", "credentials"])
+def test_certificates_that_come_later_are_trusted_from_the_next_pass_on(scene: Scene, place: str) -> None:
+    for name in ("secret", "credentials"):
+        (scene.directory / name).mkdir()
+    (scene.directory / "secret/token").write_text("bot-token")
+    (scene.directory / "credentials/token").write_text("other")
+    server = Server.parse(scene.server.tls_url)
+    manifests = Repository.parse(f"{scene.server.tls_url}/org/manifests")
+    pull_requests = PullRequests(server, scene.directory / "secret", None, scene.directory / "credentials")
+    number = scene.ours()
+    scene.passes(manifests, pull_requests=pull_requests)
+    failure = scene.seen(pull_requests, manifests=manifests)
+    assert isinstance(failure, Failure)
+    assert failure.reason == "tls"
+    (scene.directory / place / "ca.crt").write_text(scene.server.ca_file.read_text())
+    scene.passes(manifests, pull_requests=pull_requests)
+    found = scene.seen(pull_requests, manifests=manifests)
+    assert isinstance(found, Proposals)
+    assert [each.number for each in found.found] == [number]
+
+
+def test_certificates_of_an_app_that_come_later_are_trusted_from_the_next_pass_on(scene: Scene) -> None:
+    apps = Apps(scene)
+    apps.passes()
+    certificates = (apps.secret / "ca.crt").read_text()
+    (apps.secret / "ca.crt").unlink()
+    apps.passes()
+    assert isinstance(apps.seen(), Failure)
+    apps.write("ca.crt", certificates)
+    apps.passes()
+    assert apps.seen() == Proposals("updater[bot]")
+
+
 def test_git_is_given_the_token_for_repositories_of_the_server_over_https(scene: Scene) -> None:
     pull_requests = PullRequests(Server.parse(scene.server.tls_url), scene.token, None, None)
     pull_requests.begin()

@@ -113,7 +113,7 @@ def open_pull_request(
         title: of the pull request, one line with {application}, {version}, {image}, {tag}, {digest} or {source-commit} in it.
         message: title, an empty line, body in Markdown, in place of ours.
         file: a file with the message, instead.
-        rendered_diff: a file with what changes in the rendered manifests, as `diff -u` writes it, at most 1 MiB.
+        rendered_diff: a file with what changes in the rendered manifests, as set_image writes it, at most 1 MiB.
         dashboard_url: where the Tekton dashboard is, for a link to the run.
         namespace: of the run.
         pipeline_run: name of the PipelineRun.
@@ -508,7 +508,8 @@ def _message(message: Text | None, file: Path | None) -> Message | None:
 def _rendered(path: Path) -> str:
     """A rendered diff, of which the pull request may show a part and the log has the whole."""
     diff = _read(path, "--rendered-diff")
-    _log.info("the rendered manifests change:\n%s", diff)
+    if diff:
+        _log.info("of the rendered manifests:\n%s", diff)
     return diff
 
 

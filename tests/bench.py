@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import yaml
+
 from steps.core import applications
+from steps.core.kustomization import ImageEdit
+from steps.set_image import set_image
 from tests.sandbox import go
 from tests.sandbox.github import GitHub
 from tests.sandbox.kubernetes import Kubernetes
@@ -87,7 +91,7 @@ def starts(_: Path) -> Iterator[Row]:
 
 
 def edits(directory: Path) -> Iterator[Row]:
-    """One image edit as a process."""
+    """One image edit as a process, and many in one process."""
     kustomize = go.program("kustomize")
     package = directory / "package"
     shutil.copytree(ROOT / "tests/sandbox/example/manifests/webapp/base", package)
@@ -101,6 +105,33 @@ def edits(directory: Path) -> Iterator[Row]:
         edit(lambda image: _step("set_image", f"--kustomization-dir={package}", "--", image)),
         edit(lambda image: _run(kustomize, "edit", "set", "image", image, cwd=package)),
         2,
+    )
+    real = sorted((ROOT.parent / "shared/data/kustomizations").glob("*.yaml"))
+    if not real:
+        print("set_image in many directories: not measured: there are no real files", flush=True)
+        return
+    images: dict[Path, str] = {}
+    for path in real:
+        package = directory / path.stem
+        package.mkdir()
+        shutil.copy(path, package / "kustomization.yaml")
+        entries = yaml.load(path.read_bytes(), Loader=yaml.CBaseLoader)["images"]  # noqa: S506 - texts only
+        images[package] = next((entry["name"] for entry in entries if "$(" not in entry["name"]), "app")
+
+    def edit_each(set_image: Callable[[Path, str], object]) -> Callable[[], None]:
+        def run() -> None:
+            tag = f"v{next(count)}"
+            for package, name in images.items():
+                set_image(package, f"{name}=*:{tag}")
+
+        return run
+
+    yield pair(
+        f"set_image on {len(images)} real files, one process / kustomize edit set image each",
+        edit_each(lambda package, image: set_image(ImageEdit.parse(image), kustomization_dir=(package,))),
+        edit_each(lambda package, image: _run(kustomize, "edit", "set", "image", image, cwd=package)),
+        0.033,
+        runs=5,
     )
 
 

@@ -39,6 +39,7 @@ HOME_OF = {
     "google": "steps/clients/storage.py",
     "lightkube": "steps/clients/cluster_wire.py",
     "prometheus_client": "steps/clients/metrics.py",
+    "sh": "steps/clients/kustomize.py",
     "waitress": "steps/clients/server.py",
 }
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -41,11 +41,13 @@ from steps.core.repository import Branch, Commit, Head, Person, Repository, Revi
 from steps.core.text import Text
 from steps.core.update import Application, Version
 from tests.hostile import CORPUS
+from tests.sandbox import go
 from tests.sandbox.github import GitHub
 from tests.sandbox.kubernetes import Kubernetes
 from tests.sandbox.other_hosts import OtherHosts
 from tests.sandbox.storage import Storage
 from tests.sandbox.worktree import Worktree
+from tests.sandbox.world import package
 from tests.steps.conftest import ROOT, hurry, publish
 from tests.steps.remotes import Remotes
 
@@ -217,6 +219,10 @@ def is_configuration(text: str) -> bool:
         return False
 
 
+def is_list_of_paths(text: str) -> bool:
+    return all(is_path(part.strip()) for part in text.split(",") if part.strip())
+
+
 def is_pair(text: str) -> bool:
     application, comma, version = text.partition(",")
     return is_line(text) and bool(application.strip()) and (not comma or bool(version.strip()))
@@ -309,6 +315,7 @@ ORACLE: dict[Any, Callable[[str], bool]] = {
     str: is_line,
     Path: is_path,
     tuple[str, ...]: is_list,
+    tuple[Path, ...]: is_list_of_paths,
     Application: is_application,
     Branch: is_branch,
     Commit: is_commit,
@@ -345,6 +352,7 @@ def acceptable(kind: Any, text: str) -> bool:
 CARRIED = {str, Text, Person, Image, Application, Version, TitleTemplate, DashboardUrl, KubernetesName}
 """Types of values that end no run early, so that many of them go into one."""
 
+KUSTOMIZATION = "resources:\n- deployment.yaml\nimages:\n- name: web\n  newTag: v1\n"
 FAKE_SSH = """\
 #!/bin/sh
 for word; do case $word in -oProxyCommand*|-oPermitLocal*|-oKnownHostsCommand*) canary;; esac; done
@@ -448,6 +456,7 @@ class World:
         real = {name: shutil.which(name) for name in ("git", "sh", "env")}
         scripts = {name: f'#!/bin/sh\necho {name} >> {self.started}\nexec {path} "$@"\n' for name, path in real.items()}
         scripts["ssh"] = FAKE_SSH
+        scripts["kustomize"] = f'#!/bin/sh\nexec {go.program("kustomize")} "$@"\n'
         scripts["canary"] = f"#!/bin/sh\necho canary >> {self.executed}\n"
         for name, text in scripts.items():
             (programs / name).write_text(text)
@@ -462,7 +471,8 @@ class World:
         directory.mkdir(parents=True)
         self._patch.chdir(directory)
         Path("kustomization").mkdir()
-        Path("kustomization/kustomization.yaml").write_text("images:\n- name: web\n  newTag: v1\n")
+        for name, text in package("kustomization", KUSTOMIZATION, "web").items():
+            Path(name).write_text(text)
 
     def _valid(self, step: str) -> dict[str, str]:
         """What the parameters of a step may well have, some of it for this run alone."""
@@ -528,11 +538,13 @@ class World:
         }
         if step == "reconcile":
             values["config"] = str(self.root / "applications.yaml")
+        if step == "set_image":
+            values |= {"repo_dir": ".", "also_verify": "kustomization", "rendered_diff": "rendered.diff"}
         for name, (kind, _) in parameters(step).items():
             if name.endswith("_result"):
                 values[name] = name
             elif kind is bool:
-                values[name] = "true" if name == "once" else "false"
+                values[name] = "true" if name in ("once", "verify") else "false"
             assert name in values, f"tell in `valid` what the parameter {name} of {step} may well have"
         return values
 
@@ -548,7 +560,7 @@ class World:
             "message",
             "github_url",
         }
-        usual |= {"github_token", "dockerfile", "only", "src_image_url", "once"}
+        usual |= {"github_token", "dockerfile", "only", "src_image_url", "once", "verify"}
         if "file" in hostile:
             usual.remove("message")
         taken = parameters(step)

@@ -55,6 +55,18 @@ def find_kustomization(directory: Path) -> Path:
     return target if path.is_symlink() else path
 
 
+def hold_within(directory: Path, root: Path) -> None:
+    """Refuse a directory that leads out of another one, by `..` or by a link.
+
+    Raises:
+        StepError: it does, or is not there.
+    """
+    with _translated(f"finding {directory}"):
+        target, top = (Path(os.path.realpath(path, strict=True)) for path in (directory, root))
+    if not target.is_relative_to(top):
+        raise StepError("outside", f"finding {directory}: it leads to {target}, out of {root}; give a path within it")
+
+
 def _repositories(directory: Path) -> list[Path]:
     """The repositories that a directory is in by its name, whatever links are part of it; itself, when there is none."""
     absolute = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() would follow a link that leads out

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from steps.clients.credentials import Credentials
+from steps.clients.interruption import undisturbed
 from steps.core.repository import Repository
 from steps.errors import StepError
 
@@ -187,7 +188,7 @@ class Git:
         unset = [f"--unset={name}" for name in os.environ if name not in _KEPT and name not in own]
         process: subprocess.Popen[bytes] | None = None
         try:
-            with _undisturbed():
+            with undisturbed():
                 running = self._git.execute(
                     [*(["env", *unset] if unset else []), "git", *arguments],
                     istream=subprocess.PIPE,
@@ -221,22 +222,6 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     """Kill its group, because git leaves its transport helpers behind when it is killed alone."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold SIGTERM back: what its handler raises while a child is being started would leave the child to nobody."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers run in the main thread alone
-        return
-    arrived: list[int] = []
-    handler = signal.signal(signal.SIGTERM, lambda number, _: arrived.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-        for number in arrived[:1]:
-            signal.raise_signal(number)
 
 
 class Failed(Exception):

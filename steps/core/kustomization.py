@@ -107,10 +107,12 @@ class Edited:
     Attributes:
         content: the whole file.
         entries: of each image that was asked for, in that order, the entry before (None when it had none) and after.
+        is_component: whether it is a Component, which makes manifests only with what includes it.
     """
 
     content: bytes
     entries: dict[str, tuple[Entry | None, Entry]]
+    is_component: bool
 
 
 def edited(before: bytes, edits: Iterable[ImageEdit], digest_style: DigestStyle = "both") -> Edited:
@@ -133,7 +135,14 @@ def edited(before: bytes, edits: Iterable[ImageEdit], digest_style: DigestStyle 
     after = _spliced(document, changes)
     became = _found(_verified(document, changes, after), latest) if after != text else found
     old, new = _all_said(found), _all_said(became)
-    return Edited(mark + after.encode(), {name: (old.get(name), new[name]) for name in latest})
+    kinds = (
+        [value.meant.text for key, value in document.root.pairs if key.meant.text == "kind"] if document.root else []
+    )
+    return Edited(
+        mark + after.encode(),
+        {name: (old.get(name), new[name]) for name in latest},
+        is_component=kinds == ["Component"],
+    )
 
 
 def entries(content: bytes, names: Collection[str]) -> dict[str, Entry]:

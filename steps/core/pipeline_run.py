@@ -56,6 +56,8 @@ PARAMS = {
     "post-edit-command": "array",
     "post-edit-image": "string",
     "digest-style": "string",
+    "verify": "string",
+    "also-verify": "string",
     "labels": "string",
     "reviewer": "string",
     "author": "string",

@@ -30,6 +30,8 @@ from tests.sandbox import busybox, image, tekton
 from tests.sandbox.registry_client import Client, Reference, RegistryError
 from tests.sandbox.runner import Run
 from tests.sandbox.tekton import Object, Value
+from tests.sandbox.world import package
+from tests.tekton.update import KUSTOMIZATION
 
 ROUNDS = 3
 OUTPUT = steps_image.ROOT / "build/figures.json"
@@ -108,8 +110,7 @@ class Bench:
         self.world = world
         self.builder_image = world.cluster.builder_image
         world.add_repository("example/webapp", {"Dockerfile": "FROM scratch\nCOPY page /\n", "page": "hello\n"})
-        kustomization = "images:\n- name: ghcr.io/example/webapp\n  newTag: v0\n"
-        world.add_repository("example/manifests", {"webapp/base/kustomization.yaml": kustomization})
+        world.add_repository("example/manifests", package("webapp/base", KUSTOMIZATION))
         world.add_secrets({"registry": {".dockerconfigjson": "{}"}, "github-token": world.token()})
         world.kubectl("create", "--filename=-", given=CATALOG_TASKS)
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ from tests.cluster.world import BASELINE, ClusterWorld
 from tests.sandbox.github import PullRequestFacts
 from tests.sandbox.tekton import Object
 from tests.sandbox.worktree import Worktree
-from tests.sandbox.world import BOT
+from tests.sandbox.world import BOT, package
 
 NAME = "apps-cd-reconciler"
 APPLICATIONS = [f"app-{number:02}" for number in range(12)]
@@ -205,11 +206,11 @@ class Followed(Deployed):
                 pages = {f"{each}/page": f"{version}\n" for each in own}
                 commit = self._push(name, branch, {**{f"{each}/Dockerfile": DOCKERFILE for each in own}, **pages})
                 self.commits |= {(each, version): commit for each in own}
-            self._push(
-                MANIFESTS,
-                branch,
-                {f"{each}/kustomization.yaml": self.kustomization(each, version) for each in APPLICATIONS},
-            )
+            packages = [
+                package(each, self.kustomization(each, version), f"ghcr.io/example/{each}").items()
+                for each in APPLICATIONS
+            ]
+            self._push(MANIFESTS, branch, dict(chain.from_iterable(packages)))
 
     def _push(self, name: str, branch: str, files: Mapping[str, str]) -> str:
         tree = self._trees[name]
@@ -223,7 +224,8 @@ class Followed(Deployed):
         return f"{version}-g{self.commits[application, version][:8]}"
 
     def kustomization(self, application: str, version: str) -> str:
-        return f"images:\n- name: ghcr.io/example/{application}\n  newTag: {self.tag(application, version)}\n"
+        tag = self.tag(application, version)
+        return f"resources:\n- deployment.yaml\nimages:\n- name: ghcr.io/example/{application}\n  newTag: {tag}\n"
 
     def _configuration(self) -> Object:
         names = list(dict.fromkeys(map(repository, APPLICATIONS)))

@@ -1,22 +1,24 @@
 """Twenty updates of one manifests repository at once."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 from tests.cluster.world import ClusterWorld
+from tests.sandbox.world import package
 from tests.tekton.update import Update
 
 COUNT = 20
 
 
 def kustomization(tag: str) -> str:
-    return f"images:\n- name: ghcr.io/example/webapp\n  newTag: {tag}\n"
+    return f"resources:\n- deployment.yaml\nimages:\n- name: ghcr.io/example/webapp\n  newTag: {tag}\n"
 
 
 def test_twenty_runs_on_one_manifests_repository_make_twenty_pull_requests(cluster_world: ClusterWorld) -> None:
     update = Update(cluster_world)
     applications = [f"app-{number:02}" for number in range(COUNT)]
-    files = {f"{application}/kustomization.yaml": kustomization("v0") for application in applications}
-    cluster_world.push("example/manifests", files)
+    packages = [package(application, kustomization("v0")).items() for application in applications]
+    cluster_world.push("example/manifests", dict(chain.from_iterable(packages)))
     cluster_world.add_secrets(update.all_secrets)
 
     def start(application: str) -> str:

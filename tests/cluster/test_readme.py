@@ -21,7 +21,7 @@ from tests.cluster.following import DOCKERFILE, MANIFESTS, NAME, Deployed, adapt
 from tests.cluster.world import ClusterWorld
 from tests.sandbox.runner import TEKTON
 from tests.sandbox.tekton import Object
-from tests.sandbox.world import TOKEN, example
+from tests.sandbox.world import TOKEN, example, package
 
 README = (TEKTON.parent / "README.md").read_text(encoding="utf-8")
 
@@ -183,7 +183,8 @@ def deployed(tmp_path: Path, home: Path, cluster: Cluster, installation: Install
         deployed.commits["webapp", "main"] = deployed.commits["api", "main"] = world.add_repository(
             "example/webapp", files
         )
-        world.add_repository(MANIFESTS, {**example("manifests"), "api/kustomization.yaml": "resources: []\n"})
+        api = package("api", "resources:\n- deployment.yaml\n", "ghcr.io/example/api")
+        world.add_repository(MANIFESTS, {**example("manifests"), **api})
         overlay = home / edit.removeprefix("$EDITOR ").removesuffix("/applications.yaml")
         adapt(overlay, world, written(overlay, world), {"--attempts": "1"})
         shell(re.sub(re.escape("registry.example.com/team/apps-cd:v0.1.0"), installation.image, pin), home)

@@ -130,9 +130,13 @@ def test_a_push_that_is_refused_is_told(cluster_world: ClusterWorld) -> None:
 def test_an_image_that_the_manifests_do_not_name_is_told(cluster_world: ClusterWorld) -> None:
     update = Update(cluster_world)
     run = update.start(src_image_url="ghcr.io/example/other", application="webapp")
-    assert run.succeeded, run.describe()
-    message = "an entry for ghcr.io/example/other was made; without an image of that name it has no effect"
+    assert run.failed_step == ("update-manifests", "set-image", 1)
+    message = (
+        "nothing was changed: webapp/base: nothing has the image ghcr.io/example/other, so that an entry for it would do"
+        " nothing; the nearest there are ghcr.io/example/webapp"
+    )
     assert message in told(cluster_world, run.name)
+    assert update.proposed() == []
     again = update.start()
-    assert operation(again) == "updated"
+    assert operation(again) == "created"
     assert update.proposed() == [(1, "open", HEAD, update.edited(again))]

@@ -2051,7 +2051,10 @@ def test_an_edit_says_what_each_entry_said_and_says() -> None:
             "zoo": (None, Entry("zoo", "new", "v1")),
             "app": (Entry("app", None, "v1", None, "-debug"), Entry("app", None, "v2", None, "-debug")),
         },
+        is_component=False,
     )
+    component = b"kind: Component\nimages:\n- name: app\n  newTag: v1\n"
+    assert kustomization.edited(component, [ImageEdit.parse("app:v1")]).is_component
 
 
 def test_a_file_of_1_mib_is_edited() -> None:

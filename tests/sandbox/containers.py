@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from tests.sandbox import kaniko
+from tests.sandbox import go, kaniko
 
 REPOSITORY = Path(__file__).parents[2]
 STEPS_IMAGE = "apps-cd/steps"
@@ -188,7 +188,8 @@ def steps_image() -> Image:
     text = (REPOSITORY / "images" / "steps" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     words = [word for line in text.splitlines() if line.startswith("ENV ") for word in shlex.split(line)[1:]]
     environment = dict(word.split("=", 1) for word in words)
-    return OnHost(environment, {"python": [sys.executable]}, {environment["PYTHONPATH"]: REPOSITORY})
+    programs = {"python": [sys.executable], "kustomize": [str(go.program("kustomize"))]}
+    return OnHost(environment, programs, {environment["PYTHONPATH"]: REPOSITORY})
 
 
 def kaniko_stand_in() -> Image:

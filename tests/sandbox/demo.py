@@ -95,6 +95,19 @@ class Demo:
                     f"+    digest: {digest}",
                 ],
             ),
+            "rendered manifests": (
+                [
+                    line
+                    for line in (pull.body or "").splitlines()
+                    if line[:2] in ("--", "++", "- ", "+ ") and ":" in line
+                ],
+                [
+                    "--- webapp/base: Deployment webapp",
+                    "+++ webapp/base: Deployment webapp",
+                    "-      - image: ghcr.io/example/webapp:v0",
+                    f"+      - image: {name}:{tag}@{digest}",
+                ],
+            ),
             "other bytes": (
                 after.replace(f"    digest: {digest}\n", "").replace(name, "ghcr.io/example/webapp").replace(tag, "v0"),
                 before,

@@ -34,6 +34,23 @@ def example(name: str) -> dict[str, bytes]:
     return {path.relative_to(top).as_posix(): path.read_bytes() for path in sorted(top.rglob("*")) if path.is_file()}
 
 
+def package(directory: str, kustomization: str, image: str = "ghcr.io/example/webapp") -> dict[str, str]:
+    """A kustomization with a Deployment of an image, which it names `deployment.yaml`."""
+    deployment = f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+spec:
+  template:
+    spec:
+      containers:
+      - name: web
+        image: {image}
+"""
+    return {f"{directory}/kustomization.yaml": kustomization, f"{directory}/deployment.yaml": deployment}
+
+
 class World(abc.ABC):
     """What a case has, for the time of a `with` block. Each part starts when it is first used.
 

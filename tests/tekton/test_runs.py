@@ -11,10 +11,12 @@ from tests.sandbox import tekton
 from tests.sandbox.registry import Registry
 from tests.sandbox.runner import TEKTON, Run
 from tests.sandbox.tekton import Object, Value
-from tests.sandbox.world import BOT, World
+from tests.sandbox.world import BOT, World, package
 
 ACCOUNT = "builder", "password-of-builder"
 KUSTOMIZATION = """\
+resources:
+  - deployment.yaml
 images:
   - name: ghcr.io/example/webapp   # as in deployment.yaml
     newTag: v0
@@ -39,7 +41,7 @@ def start(world: World, registry: Registry, file: Path) -> tuple[Run, dict[str, 
     commit = world.add_repository(
         "example/webapp", {"Dockerfile": "FROM scratch\nCOPY page /page\n", "page": "hello\n"}, private=private
     )
-    manifests = {"webapp/base/kustomization.yaml": KUSTOMIZATION, "Makefile": MAKEFILE}
+    manifests = {**package("webapp/base", KUSTOMIZATION), "Makefile": MAKEFILE}
     world.add_repository("example/manifests", manifests, private=private)
     world.github.add_repository("example-bot/manifests", private=private, fork_of="example/manifests", writers=[BOT])
     url = (world.url if private else world.public_url)("example/webapp")

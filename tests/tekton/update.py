@@ -7,13 +7,13 @@ from typing import Any
 from tests.sandbox import tekton
 from tests.sandbox.runner import TEKTON, Files, Run
 from tests.sandbox.tekton import Object, Value
-from tests.sandbox.world import BOT, World
+from tests.sandbox.world import BOT, World, package
 
 RUN = TEKTON / "runs" / "private-fork.yaml"
 BRANCH = "apps-cd/v1.0/webapp"
 HEAD = f"example-bot:{BRANCH}"
 PATH = "webapp/base/kustomization.yaml"
-KUSTOMIZATION = "images:\n- name: ghcr.io/example/webapp\n  newTag: v0\n"
+KUSTOMIZATION = "resources:\n- deployment.yaml\nimages:\n- name: ghcr.io/example/webapp\n  newTag: v0\n"
 REGISTRY_SECRET = "c2VjcmV0OnJlZ2lzdHJ5"
 SOURCE: Mapping[str, str | bytes] = {"Dockerfile": "FROM scratch\nCOPY page /\n", "page": "one\n"}
 
@@ -34,7 +34,7 @@ class Update:
 
     def __post_init__(self) -> None:
         self.world.add_repository("example/webapp", self.source, private=True)
-        self.world.add_repository("example/manifests", {PATH: KUSTOMIZATION}, private=True)
+        self.world.add_repository("example/manifests", package("webapp/base", KUSTOMIZATION), private=True)
         fork: dict[str, Any] = {"private": True, "writers": [BOT]}
         self.world.github.add_repository("example-bot/manifests", fork_of="example/manifests", **fork)
 

@@ -91,6 +91,13 @@ class _Difference(NamedTuple):
     line: int
     lines: tuple[str, str]
 
+    @property
+    def becomes(self) -> str:
+        """What is told of it in the log, where what a Secret holds is nobody's business."""
+        if self.resource.startswith("Secret "):
+            return "becomes another value"
+        return f"becomes {shown(self.after)!r} in place of {shown(self.before)!r}"
+
 
 class _Seen(NamedTuple):
     """A package and what differs in its manifests, None when there are none."""
@@ -174,8 +181,8 @@ def _found(proof: Proof, entries: Entries, *, within: bool = False) -> list[_Dif
         if not any(_is_meant(each, *entry, within=within) for entry in entries):
             raise _unproven(
                 proof.package,
-                f"{each.resource}: {each.path} becomes {shown(each.after)!r} in place of {shown(each.before)!r}, and not an"
-                f" image that is to become {' or '.join(str(entry) for _, entry in entries)}",
+                f"{each.resource}: {each.path} {each.becomes}, and not an image that is to become"
+                f" {' or '.join(str(entry) for _, entry in entries)}",
             )
     return differences
 

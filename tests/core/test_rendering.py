@@ -224,6 +224,12 @@ def test_an_image_that_nothing_has_is_refused(replaced: Replaced, entries: Entri
     assert near.startswith("the nearest there are ")
 
 
+def test_what_a_secret_holds_is_not_told() -> None:
+    secret = "kind: Secret\nmetadata:\n  name: web\nstringData:\n  password: hunter2\n"
+    with pytest.raises(StepError, match=r"web/base: Secret web: stringData.password becomes another value, and not an"):
+        verdict([(proof(("hunter2", "hunter3"), before=secret), [APP])], [])
+
+
 def test_the_nearest_images_are_those_of_the_same_last_part_and_then_those_alike() -> None:
     with pytest.raises(StepError, match=r"; the nearest there are r.io/app, envoy$"):
         verdict([(proof(), [(None, Entry("e.io/app", None, "v1"))])], [])

@@ -12,7 +12,7 @@ from steps import command_line
 from steps.create_runs import create_runs
 from tests.sandbox.github import GitHub
 from tests.sandbox.world import BOT, TOKEN, World
-from tests.tekton.update import BRANCH, HEAD, PATH, REGISTRY_SECRET, Update, operation
+from tests.tekton.update import BRANCH, HEAD, KUSTOMIZATION, PATH, REGISTRY_SECRET, Update, operation
 
 
 @pytest.fixture
@@ -173,6 +173,31 @@ def test_nothing_runs_and_no_token_leaves_whatever_the_post_edit_command_sets_up
 def test_a_run_that_fails_proposes_nothing(update: Update, params: dict[str, Any], step: tuple[str, str, int]) -> None:
     run = update.start(**params)
     assert (run.reason, run.failed_step, update.proposed()) == ("Failed", step, []), run.describe()
+
+
+def test_overlays_are_rendered_too_and_one_that_is_at_the_root_is_edited(update: Update) -> None:
+    world = update.world
+    root = KUSTOMIZATION.replace("deployment.yaml", "webapp/base")
+    world.push(
+        "example/manifests",
+        {"kustomization.yaml": root, "prod/kustomization.yaml": "resources: [../webapp/base]\nnamePrefix: prod-\n"},
+    )
+    run = update.start(also_verify="prod")
+    assert (operation(run), update.proposed()) == ("created", [(1, "open", HEAD, update.edited(run))])
+    (pull,) = world.pull_requests("example/manifests")
+    image = f"{update.image}:v1@{run.results['IMAGE_DIGEST']}"
+    for resource in ("webapp/base: Deployment web", "prod: Deployment prod-web"):
+        place = "@@ -9 +9 @@ spec.template.spec.containers[web].image"
+        lines = ["-      - image: ghcr.io/example/webapp:v0", f"+      - image: {image}"]
+        assert "\n".join([f"--- {resource}", f"+++ {resource}", place, *lines]) in (pull.body or "")
+    run = update.start(path_to_manifests_dir="", version="root", src_image_url="ghcr.io/example/webapp")
+    assert operation(run) == "created"
+    results = run.tasks["update-manifests"].results
+    assert (results["containers-changed"], results["verified"]) == ("1", "rendered")
+    (pull,) = (each for each in world.pull_requests("example/manifests") if each.head.endswith("/root/webapp"))
+    assert world.read("example/manifests", pull.sha, "kustomization.yaml") == update.edited(run).replace(
+        "deployment.yaml", "webapp/base"
+    )
 
 
 def test_a_run_that_create_runs_made_goes_to_its_pull_request_and_the_next_pass_makes_none(

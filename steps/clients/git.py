@@ -84,30 +84,34 @@ class Children:
         self._running: set[subprocess.Popen[bytes]] | None = set()
 
     @contextmanager
-    def having(self, process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    def starting(self) -> Iterator["Callable[[subprocess.Popen[bytes]], None]"]:
+        """While one is started, and told: `end` waits for that, as nobody may be left to end it afterwards."""
         with self._lock:
             if self._running is None:
-                kill(process)
-            else:
-                self._running.add(process)
-        try:
-            yield
-        finally:
-            with self._lock:
-                if self._running is not None:
-                    self._running.discard(process)
+                raise _ended()
+            yield self._running.add
+
+    def ended(self, process: "subprocess.Popen[bytes]") -> None:
+        """One has ended by itself."""
+        with self._lock:
+            if self._running is not None:
+                self._running.discard(process)
 
     def check(self) -> None:
         """Raise StepError when they were ended."""
         if self._running is None:
-            raise StepError("terminated", "git was ended")
+            raise _ended()
 
     def end(self) -> None:
-        """Kill all of them, and each that is started from now on."""
+        """Kill all of them; none is started from now on."""
         with self._lock:
             running, self._running = self._running or set(), None
         for process in running:
             kill(process)
+
+
+def _ended() -> StepError:
+    return StepError("terminated", "git was ended")
 
 
 class Git:
@@ -188,7 +192,7 @@ class Git:
         unset = [f"--unset={name}" for name in os.environ if name not in _KEPT and name not in own]
         process: subprocess.Popen[bytes] | None = None
         try:
-            with undisturbed():
+            with undisturbed(), self._children.starting() as tell:
                 running = self._git.execute(
                     [*(["env", *unset] if unset else []), "git", *arguments],
                     istream=subprocess.PIPE,
@@ -198,9 +202,12 @@ class Git:
                     pass_fds=self._held,
                 )
                 process = running.proc
-            assert process is not None  # noqa: S101 - true until GitPython's wrapper goes out of scope, and ends it
-            with self._children.having(process):
+                assert process is not None  # noqa: S101 - true until GitPython's wrapper goes out of scope, and ends it
+                tell(process)
+            try:
                 out, err = process.communicate(stdin, timeout=self._timeout)
+            finally:
+                self._children.ended(process)
         except self._not_found as error:
             raise StepError("not-found", "there is no git on PATH; install it") from error
         except BaseException as error:

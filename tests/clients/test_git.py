@@ -19,6 +19,7 @@ from steps.core.repository import Repository
 from steps.errors import StepError
 from tests.sandbox.http_server import Call, Response, Server
 from tests.sandbox.worktree import Worktree
+from tests.steps.conftest import ROOT, are_gone
 
 
 @pytest.fixture
@@ -400,29 +401,57 @@ def sleeping() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(["sleep", "600"], start_new_session=True)
 
 
-def test_children_that_run_are_ended_and_those_that_come_later_too() -> None:
+def test_children_that_run_are_ended_and_none_is_started_later() -> None:
     children = Children()
-    early, late = sleeping(), sleeping()
-    with children.having(early):
-        children.check()
-        children.end()
-        assert early.wait(10) == -signal.SIGKILL
-        with pytest.raises(StepError, match=r"^git was ended$"):
-            children.check()
-    with children.having(late):
-        assert late.wait(10) == -signal.SIGKILL
+    process = sleeping()
+    with children.starting() as tell:
+        tell(process)
+    children.check()
+    children.end()
+    assert process.wait(10) == -signal.SIGKILL
+    with pytest.raises(StepError, match=r"^git was ended$"), children.starting():
+        pytest.fail("this is begun")
     children.end()
 
 
 def test_children_that_are_done_are_left_alone() -> None:
     children = Children()
     process = sleeping()
-    with children.having(process):
-        pass
+    with children.starting() as tell:
+        tell(process)
+    children.ended(process)
     children.end()
     assert process.poll() is None
     process.kill()
     process.wait()
+
+
+def test_a_child_that_is_just_being_started_is_ended_too(tmp_path: Path) -> None:
+    """Each of these programs ends itself and its children at another moment after it has begun to start one."""
+    (tmp_path / "git").write_text("#!/bin/sh\n[ $1 = log ] || exec echo git version 2.39.5\nexec sleep 600\n")
+    (tmp_path / "git").chmod(0o755)
+    program = """
+import contextlib, os, pathlib, sys, threading, time
+from steps.clients.git import inherited
+
+def start(git):
+    with contextlib.suppress(BaseException):
+        git.run("log")
+
+with inherited(pathlib.Path(sys.argv[1])) as git:
+    threading.Thread(target=start, args=[git]).start()
+    end = time.perf_counter() + float(sys.argv[2])
+    while time.perf_counter() < end:
+        pass
+os._exit(0)
+"""
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "MARK": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    programs = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(number / 2000)], env=environment)
+        for number in range(16)
+    ]
+    assert [each.wait(60) for each in programs] == [0] * len(programs)
+    assert are_gone(str(tmp_path))
 
 
 TORN = "fatal: unable to access 'https://example.com/o/n/': The requested URL returned error: 502"

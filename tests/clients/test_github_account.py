@@ -218,7 +218,9 @@ def test_an_app_that_is_installed_again_is_looked_up_again(apps: Apps, secret: P
     assert account.token() == "ghs_2_secret"
 
 
-@pytest.mark.parametrize("text", ["no key", "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n"])
+@pytest.mark.parametrize(
+    "text", ["not-a-key-in-pem", "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n"]
+)
 def test_a_key_that_is_none_is_told(apps: Apps, secret: Path, text: str) -> None:
     (secret / "private-key").write_text(text)
     assert fails(app(apps, secret).token) == (

@@ -515,7 +515,7 @@ def test_an_app_has_one_token_for_all_repositories_of_an_owner_and_all_passes(sc
 
 def test_a_key_that_was_rotated_is_the_one_of_the_next_token(scene: Scene) -> None:
     apps = Apps(scene)
-    apps.write("private-key", "no key")
+    apps.write("private-key", "not-a-key-in-pem")
     apps.passes()
     found = apps.seen()
     assert isinstance(found, Failure)
@@ -524,7 +524,7 @@ def test_a_key_that_was_rotated_is_the_one_of_the_next_token(scene: Scene) -> No
     apps.passes()
     assert apps.seen() == Proposals("updater[bot]")
     scene.server.expire_tokens()
-    apps.write("private-key", "no key")
+    apps.write("private-key", "not-a-key-in-pem")
     apps.passes()
     assert isinstance(apps.seen(), Failure)
     apps.write("private-key", apps.key)
@@ -547,7 +547,7 @@ def test_certificates_that_come_later_are_trusted_from_the_next_pass_on(scene: S
     for name in ("secret", "credentials"):
         (scene.directory / name).mkdir()
     (scene.directory / "secret/token").write_text("bot-token")
-    (scene.directory / "credentials/token").write_text("other")
+    (scene.directory / "credentials/token").write_text("token-of-git")
     server = Server.parse(scene.server.tls_url)
     manifests = Repository.parse(f"{scene.server.tls_url}/org/manifests")
     pull_requests = PullRequests(server, scene.directory / "secret", None, scene.directory / "credentials")

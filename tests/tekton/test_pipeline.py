@@ -190,11 +190,11 @@ def test_overlays_are_rendered_too_and_one_that_is_at_the_root_is_edited(update:
         place = "@@ -9 +9 @@ spec.template.spec.containers[web].image"
         lines = ["-      - image: ghcr.io/example/webapp:v0", f"+      - image: {image}"]
         assert "\n".join([f"--- {resource}", f"+++ {resource}", place, *lines]) in (pull.body or "")
-    run = update.start(path_to_manifests_dir="", version="root", src_image_url="ghcr.io/example/webapp")
+    run = update.start(path_to_manifests_dir="", version="top", src_image_url="ghcr.io/example/webapp")
     assert operation(run) == "created"
     results = run.tasks["update-manifests"].results
     assert (results["containers-changed"], results["verified"]) == ("1", "rendered")
-    (pull,) = (each for each in world.pull_requests("example/manifests") if each.head.endswith("/root/webapp"))
+    (pull,) = (each for each in world.pull_requests("example/manifests") if each.head.endswith("/top/webapp"))
     assert world.read("example/manifests", pull.sha, "kustomization.yaml") == update.edited(run).replace(
         "deployment.yaml", "webapp/base"
     )
